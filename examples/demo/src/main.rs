@@ -1,0 +1,3 @@
+//! The demonstration app of Coppice.
+
+fn main() {}

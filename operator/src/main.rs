@@ -1,0 +1,3 @@
+//! The operator of Coppice.
+
+fn main() {}

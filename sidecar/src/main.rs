@@ -1,0 +1,3 @@
+//! The caching sidecar of Coppice.
+
+fn main() {}

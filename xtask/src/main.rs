@@ -1,0 +1,3 @@
+//! Developer commands behind `cargo xtask`.
+
+fn main() {}
