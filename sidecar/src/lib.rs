@@ -1,1 +1,3 @@
 //! The caching sidecar.
+
+pub mod config;

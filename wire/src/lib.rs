@@ -12,6 +12,7 @@ pub mod pb {
     tonic::include_proto!("coppice.v1");
 }
 
+pub mod convert;
 pub mod env;
 
 /// The protocol version of this release.
