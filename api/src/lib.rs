@@ -4,12 +4,14 @@
 //! route.rs     IsrRoute: which paths are cached, for how long        ─┐
 //! request.rs   RevalidationRequest: what to purge, and how it went    ├─► bin/crdgen ─► crds/, charts/coppice/
 //! interval.rs  "60", "5m", "never": one type, one parser              │
+//! quantity.rs  "128Mi": amounts of bytes                              │
 //! status.rs    what both statuses share                              ─┘
 //! names.rs     every label, annotation, port, condition and reason
 //! ```
 
 pub mod interval;
 pub mod names;
+pub mod quantity;
 pub mod request;
 pub mod route;
 pub mod status;
