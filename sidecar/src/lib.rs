@@ -1,3 +1,6 @@
 //! The caching sidecar.
 
+pub mod body;
+pub mod clock;
 pub mod config;
+pub mod fetch;

@@ -27,7 +27,7 @@ pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
 pub const LINES_CHUNK_BYTES: usize = 1 << 20;
 
 /// No duration on the wire is longer than this: 1000 years of 365 days. What is longer is a mistake, not an interval.
-pub const MAX_SPAN: Duration = Duration::from_secs(1000 * 365 * 86_400);
+pub const MAX_SPAN: Duration = Duration::from_hours(1000 * 365 * 24);
 
 /// What a message lacks or gets wrong, with the place where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

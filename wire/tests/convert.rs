@@ -1,6 +1,8 @@
 //! Conversions: whatever the engine can say survives the way over the wire, and what a later release may say is read
 //! on the safe side.
 
+#![allow(clippy::unwrap_used)] // a test may panic
+
 use std::time::Duration;
 
 use coppice_cache::{
@@ -149,8 +151,8 @@ fn good() -> pb::Config {
             rules: vec![Rule {
                 name: "blog".into(),
                 paths: vec!["/blog/[slug]".into()],
-                revalidate: Some(Interval::After(Duration::from_secs(60))),
-                expire: Duration::from_secs(86_400),
+                revalidate: Some(Interval::After(Duration::from_mins(1))),
+                expire: Duration::from_hours(24),
                 negative: Duration::from_secs(10),
                 tags: vec![],
                 query: Query::AllButTracking,

@@ -1,0 +1,3 @@
+//! Asking the app.
+
+pub mod upstream;
