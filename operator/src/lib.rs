@@ -1,1 +1,4 @@
 //! The operator.
+
+#[cfg(feature = "cluster")]
+pub mod inject;
