@@ -2,13 +2,9 @@
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The pattern that the schema gives for a duration: one or more numbers with a unit.
-pub const SPAN_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
-/// The pattern that the schema gives for an interval: a duration or `never`.
-pub const INTERVAL_PATTERN: &str = "^(never|([0-9]+(ms|s|m|h|d))+)$";
 /// No duration is longer than this many characters.
 pub const MAX_LENGTH: u64 = 32;
 
@@ -184,16 +180,6 @@ impl Serialize for Interval {
     }
 }
 
-fn int_or_text(pattern: &str) -> Schema {
-    json_schema!({
-        "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
-        "minimum": 0,
-        "maxLength": MAX_LENGTH,
-        "pattern": pattern,
-    })
-}
-
 impl JsonSchema for Span {
     fn schema_name() -> Cow<'static, str> {
         "Span".into()
@@ -204,7 +190,7 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        int_or_text(SPAN_PATTERN)
+        crate::schema::span()
     }
 }
 
@@ -218,7 +204,7 @@ impl JsonSchema for Interval {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        int_or_text(INTERVAL_PATTERN)
+        crate::schema::interval()
     }
 }
 
@@ -233,7 +219,7 @@ mod tests {
         assert_eq!("never".parse(), Ok(Interval::Never));
         assert_eq!(
             serde_json::from_str::<Interval>("60").unwrap(),
-            Interval::After(Duration::from_secs(60))
+            Interval::After(Duration::from_mins(1))
         );
         for bad in [
             "",

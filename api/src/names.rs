@@ -49,7 +49,7 @@ pub mod port {
 pub mod object {
     /// The injected container.
     pub const SIDECAR_CONTAINER: &str = "coppice-sidecar";
-    /// The ConfigMap with the operator's CA bundle, key `ca.crt`, in opted-in namespaces.
+    /// The `ConfigMap` with the operator's CA bundle, key `ca.crt`, in opted-in namespaces.
     pub const TRUST_CONFIG_MAP: &str = "coppice-trust";
     /// Key of the bundle in [`TRUST_CONFIG_MAP`].
     pub const TRUST_KEY: &str = "ca.crt";

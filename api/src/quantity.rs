@@ -1,9 +1,7 @@
 //! Amounts of bytes as Kubernetes writes them: `134217728`, `128Mi`, `1.5G`.
 
-/// The pattern that the schema gives for an amount of bytes.
-pub const PATTERN: &str = "^[0-9]+([.][0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$";
 /// No amount is longer than this many characters.
-pub const MAX_LENGTH: u64 = 20;
+pub const MAX_LENGTH: usize = 20;
 
 /// Why a text is no amount of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +20,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, ParseBytesError> {
 }
 
 fn bytes_of(text: &str) -> Option<u64> {
-    if text.len() > MAX_LENGTH as usize {
+    if text.len() > MAX_LENGTH {
         return None;
     }
     let end = text
