@@ -1,0 +1,206 @@
+//! Visitors: connections in, requests through [`answer`], answers out.
+//!
+//! ```text
+//! listen ─► connection (h1 or h2c, limits, drain) ─► answer ─► visit (a rule?) ─► from the store, or fetched
+//!                                                                └─► pass: streams both ways
+//! ```
+
+pub mod first;
+pub mod hop;
+pub mod pass;
+pub mod upgrade;
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use coppice_cache::outcome::Outcome;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::Instant,
+};
+
+use crate::{body::Body, config::VisitLine, site::Site};
+
+/// What one visitor, or all of them, may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open connections; more wait in the kernel until one ends.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Time for a request's head, idle time before it included: above the 60 s for which load balancers keep idle
+    /// connections, so that it is they who close.
+    pub head_time: Duration,
+    /// Concurrent requests on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head_bytes: 64 << 10,
+            head_time: Duration::from_secs(75),
+            streams: 256,
+        }
+    }
+}
+
+/// An answer, with what became of the request.
+#[derive(Debug)]
+pub struct Answered {
+    /// What the visitor gets.
+    pub response: Response<Body>,
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// Why, in a word of a closed enum; empty where the outcome says it all.
+    pub reason: &'static str,
+    /// Age of the page that was served.
+    pub age: Option<Duration>,
+}
+
+/// Accepts visitors until the drain closes.
+pub async fn listen(site: Arc<Site>, listener: TcpListener, limits: Limits) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let builder = Arc::new(builder(limits));
+    loop {
+        let accepted = async {
+            // The semaphore is never closed; `None` would only mean that nothing is counted.
+            let permit = room.clone().acquire_owned().await.ok();
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            biased;
+            () = site.drain.closing.cancelled() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let task = connection(site.clone(), builder.clone(), stream, peer, limits.head_time);
+                site.drain.connections.spawn(async move {
+                    task.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, or a peer that left at once: neither ends the listener.
+                tracing::warn!(%error, "failed to accept a connection");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30));
+    builder
+}
+
+async fn connection(
+    site: Arc<Site>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    head_time: Duration,
+) {
+    // Small writes of a stream must not wait for each other; a socket that refuses this still works.
+    let _ = stream.set_nodelay(true);
+    site.metrics.connections.inc();
+    let io = TokioIo::new(first::FirstBytes::within(head_time, stream));
+    let service = service_fn(|request| {
+        let site = site.clone();
+        async move { Ok::<_, Infallible>(answer(&site, peer.ip(), request).await) }
+    });
+    {
+        let connection = builder.serve_connection_with_upgrades(io, service);
+        tokio::pin!(connection);
+        let drain = &site.drain;
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = drain.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = drain.ended.cancelled() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, error, "a connection broke");
+        }
+    }
+    site.metrics.connections.dec();
+}
+
+/// Answers one request, and tells those who count or watch.
+pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let started = Instant::now();
+    let version = request.version();
+    let watched = site.visits.as_ref().map(|visits| {
+        let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
+        (visits, request.method().clone(), path.to_owned())
+    });
+    let answered = visit(site, peer, request.map(Body::from)).await;
+    site.metrics.answered(answered.outcome);
+    let mut response = answered.response;
+    if site.drain.leaving.is_cancelled() {
+        leave(&mut response, version);
+    }
+    if let Some((visits, method, path)) = watched {
+        // A watcher that is too slow misses lines; a visitor never waits for it.
+        let _ = visits.try_send(VisitLine {
+            outcome: answered.outcome,
+            reason: answered.reason,
+            status: response.status(),
+            age: answered.age,
+            duration: started.elapsed(),
+            method,
+            path,
+        });
+    }
+    response
+}
+
+async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
+    Answered {
+        response: site.passage.pass(peer, request, pass::Forward::Bypass).await,
+        outcome: Outcome::Bypass,
+        reason: "no-rule",
+        age: None,
+    }
+}
+
+/// While the sidecar leaves, the app may have left already: what it cannot give is not its failure but the pod's end.
+fn leave(response: &mut Response<Body>, version: Version) {
+    if response.status() == StatusCode::BAD_GATEWAY && response.extensions().get::<pass::Own>().is_some() {
+        *response = pass::leaving();
+    }
+    if version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if version >= Version::HTTP_2 {
+        response.headers_mut().remove(CONNECTION);
+    }
+}

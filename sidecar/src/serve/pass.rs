@@ -1,0 +1,243 @@
+//! Passing through: the visitor's own request goes to the app and the app's own answer comes back, both as they
+//! arrive, with any method, trailers and upgrades. Nothing is held back and nothing is stored.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, RETRY_AFTER, TE, UPGRADE},
+};
+
+use super::{hop, upgrade::Tunnels};
+use crate::{
+    body::Body,
+    fetch::upstream::{Upstream, UpstreamError},
+    metrics::Metrics,
+};
+
+/// How long the app may take to begin an answer that is only passed through, where no rule says otherwise. Generous: a
+/// report that takes minutes worked before there was a sidecar.
+pub const PATIENCE: Duration = Duration::from_mins(5);
+
+/// `x-coppice-cache`: the outcome, in a word.
+pub const X_COPPICE_CACHE: HeaderName = HeaderName::from_static("x-coppice-cache");
+/// RFC 9211.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Where requests are passed to.
+#[derive(Debug, Clone)]
+pub struct Passage {
+    /// The app.
+    pub upstream: Upstream,
+    /// The connections that changed their protocol.
+    pub tunnels: Tunnels,
+    /// How long the app may take to begin its answer.
+    pub patience: Duration,
+    /// Counts requests that the app did not answer.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Marks, among an answer's extensions, one that is the sidecar's own and not the app's.
+#[derive(Debug, Clone, Copy)]
+pub struct Own;
+
+/// Why a request is passed through, as RFC 9211 puts it: the value of `fwd`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// Something says that this request is not to be cached.
+    Bypass,
+    /// The method.
+    Method,
+    /// Something else about the request.
+    Request,
+}
+
+impl Forward {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::Request => "request",
+        }
+    }
+
+    /// The whole field value.
+    const fn cache_status(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Bypass => "coppice; fwd=bypass",
+            Self::Method => "coppice; fwd=method",
+            Self::Request => "coppice; fwd=request",
+        })
+    }
+}
+
+impl Passage {
+    /// Passes a request of the visitor at `peer` through. What comes back is the app's answer, or our own 502 or 504.
+    pub async fn pass(&self, peer: IpAddr, mut request: Request<Body>, why: Forward) -> Response<Body> {
+        if request.method() == Method::CONNECT {
+            return said(
+                own(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "CONNECT asks for a forward proxy, and this is none.\n",
+                ),
+                why,
+            );
+        }
+        let visitor = hyper::upgrade::on(&mut request);
+        let upgrade = toward_app(peer, &mut request, self.upstream.app());
+        let mut response = match self.upstream.send(request, self.patience).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.metrics.unanswered(&error);
+                tracing::warn!(reason = error.as_str(), %error, "the app did not answer");
+                return said(no_answer(&error), why);
+            }
+        };
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = response.headers().get(UPGRADE).cloned();
+        hop::strip(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        if switched {
+            let (true, Some(protocol)) = (upgrade, protocol) else {
+                tracing::warn!("the app changed the protocol without being asked to");
+                let text = "The app changed the protocol without being asked to.\n";
+                return said(own(StatusCode::BAD_GATEWAY, text), why);
+            };
+            self.tunnels.join(visitor, hyper::upgrade::on(&mut response));
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        }
+        said(response, why)
+    }
+}
+
+/// Makes a visitor's request one that goes to the app: origin form, nothing of the visitor's connection, and who the
+/// visitor is. Returns whether it asks to change the protocol.
+fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
+    let version = request.version();
+    let authority = request.uri().authority().cloned();
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(|| http::Uri::from_static("/"), http::Uri::from);
+
+    let headers = request.headers_mut();
+    let upgrade = (version == Version::HTTP_11)
+        .then(|| hop::upgrade(headers))
+        .flatten();
+    hop::strip(headers);
+    if !headers.contains_key(HOST) {
+        let host = authority.as_ref().map_or(app, |authority| authority.as_str());
+        if let Ok(host) = HeaderValue::from_str(host) {
+            headers.insert(HOST, host);
+        }
+    }
+    forwarded(peer, headers);
+    let grpc =
+        (headers.get(CONTENT_TYPE)).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if version == Version::HTTP_2 && !grpc {
+        join_cookies(headers);
+    }
+    if version != Version::HTTP_2 || !grpc {
+        // hyper says 100 as soon as the app's connection takes the body.
+        headers.remove(EXPECT);
+        if headers.contains_key(TE) {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        *request.version_mut() = Version::HTTP_11;
+    }
+    let asked = upgrade.is_some();
+    if let Some(protocol) = upgrade {
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    asked
+}
+
+/// Says who the visitor is. A proxy before us knows scheme and host better.
+fn forwarded(peer: IpAddr, headers: &mut HeaderMap) {
+    let mut chain = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(peer.to_canonical().to_string().as_bytes());
+    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+/// HTTP/2 may split `Cookie`; HTTP/1.1 has one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
+}
+
+/// Says in the answer that it was passed through, and why.
+fn said(mut response: Response<Body>, why: Forward) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(X_COPPICE_CACHE, HeaderValue::from_static("BYPASS"));
+    headers.append(CACHE_STATUS, why.cache_status());
+    response
+}
+
+/// The sidecar's own answer where the app gave none. It says why, without the app's address.
+pub fn no_answer(error: &UpstreamError) -> Response<Body> {
+    let why = match error {
+        UpstreamError::Unknown { .. } => "its name does not resolve",
+        UpstreamError::Refused { .. } => {
+            "it refused the connection: it is not up, or listens on another address or port"
+        }
+        UpstreamError::Unreachable { .. } => "no connection to it could be made",
+        UpstreamError::ConnectTimeout { .. } => "it did not take the connection in time",
+        UpstreamError::Timeout { .. } => "it took the request and did not begin to answer in time",
+        UpstreamError::Closed { .. } => "it closed the connection without an answer",
+        UpstreamError::Broken { .. } => "what it sent is no HTTP answer",
+    };
+    own(error.status(), &format!("The app did not answer: {why}.\n"))
+}
+
+/// The sidecar's own answer while it drains and the app has already left.
+pub fn leaving() -> Response<Body> {
+    let mut response = own(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This pod is shutting down. Try again.\n",
+    );
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// An answer in the sidecar's own words; nobody stores it.
+pub fn own(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::whole(text.to_owned()));
+    *response.status_mut() = status;
+    response.extensions_mut().insert(Own);
+    let headers = response.headers_mut();
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, plain);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

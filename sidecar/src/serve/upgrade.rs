@@ -1,0 +1,53 @@
+//! Connections that changed their protocol (WebSocket and the like): bytes both ways until one side ends.
+//!
+//! hyper lets go of such a connection, so its graceful shutdown does not see it. [`Tunnels`] counts them and ends those
+//! that outlive the drain.
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// All tunnels of a sidecar. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Tunnels {
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Tunnels {
+    /// Joins visitor and app as soon as both have changed the protocol.
+    pub fn join(&self, visitor: OnUpgrade, app: OnUpgrade) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move {
+            let tunnel = async {
+                let (visitor, app) = tokio::try_join!(visitor, app)?;
+                let (mut visitor, mut app) = (TokioIo::new(visitor), TokioIo::new(app));
+                // One side that breaks off ends the other; there is nobody to tell.
+                let _ = tokio::io::copy_bidirectional(&mut visitor, &mut app).await;
+                Ok::<_, hyper::Error>(())
+            };
+            tokio::select! {
+                joined = tunnel => if let Err(error) = joined {
+                    tracing::debug!(%error, "failed to change the protocol");
+                },
+                () = end.cancelled() => {}
+            }
+        });
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Returns when the last one has ended.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Ends all of them, and those that are joined later.
+    pub fn end(&self) {
+        self.end.cancel();
+    }
+}

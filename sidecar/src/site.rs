@@ -1,0 +1,24 @@
+//! What every request of one sidecar shares.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::{clock::Clock, config::VisitLine, drain::Drain, metrics::Metrics, serve::pass::Passage};
+
+/// What every request of one sidecar shares; made once, behind an `Arc`.
+#[derive(Debug)]
+pub struct Site {
+    /// The engine's clock.
+    pub clock: Clock,
+    /// Where requests are passed to.
+    pub passage: Passage,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether the sidecar is leaving.
+    pub drain: Drain,
+    /// `coppice dev`: `Cache-Status` names the key.
+    pub dev: bool,
+    /// Gets a line for each answered request.
+    pub visits: Option<mpsc::Sender<VisitLine>>,
+}
