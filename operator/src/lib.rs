@@ -1,4 +1,6 @@
 //! The operator.
 
 #[cfg(feature = "cluster")]
+pub mod cluster;
+#[cfg(feature = "cluster")]
 pub mod inject;

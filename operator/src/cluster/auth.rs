@@ -1,0 +1,136 @@
+//! Who opens a stream: the bearer of a projected `ServiceAccount` token, checked with a TokenReview.
+//!
+//! Namespace, pod and uid are what the API server says of the token (KEP-1205, bound tokens), never what the client says.
+
+use std::time::Duration;
+
+use coppice_api::names::TOKEN_AUDIENCE;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use kube::{Api, Client, api::PostParams};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Reviews at a time: a thousand sidecars that reconnect must not drown the API server.
+const AT_A_TIME: usize = 64;
+/// For waiting and asking together; the sidecar tries again.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Longer ones are no `ServiceAccount` tokens.
+const LONGEST_TOKEN: usize = 16 << 10;
+
+const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+
+/// The pod that a token was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Why a bearer is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// There is no token.
+    #[error("a bearer token is needed")]
+    Missing,
+    /// The API server does not know the token, or it has expired, or is for another audience.
+    #[error("the token is not valid for the audience {TOKEN_AUDIENCE}")]
+    Invalid,
+    /// The token belongs to no pod.
+    #[error("the token is not bound to a pod")]
+    NotBound,
+    /// The API server could not be asked.
+    #[error("failed to review the token: {0}")]
+    Review(#[source] Box<kube::Error>),
+    /// Too many reviews, or one that takes too long.
+    #[error("failed to review the token within {} s", LIMIT.as_secs())]
+    Busy,
+}
+
+impl AuthError {
+    /// The word for logs and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Invalid => "invalid",
+            Self::NotBound => "not_bound",
+            Self::Review(_) => "failed",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// May the same token succeed later?
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Review(_) | Self::Busy)
+    }
+}
+
+/// Asks the API server whose token it is.
+pub struct Reviewer {
+    api: Api<TokenReview>,
+    permits: Semaphore,
+}
+
+impl Reviewer {
+    /// Reviews through this client.
+    pub fn new(client: Client) -> Self {
+        Self {
+            api: Api::all(client),
+            permits: Semaphore::new(AT_A_TIME),
+        }
+    }
+
+    /// The pod whose token this is.
+    pub async fn review(&self, token: Option<&str>) -> Result<Caller, AuthError> {
+        let token = token
+            .filter(|token| !token.is_empty())
+            .ok_or(AuthError::Missing)?;
+        if token.len() > LONGEST_TOKEN {
+            return Err(AuthError::Invalid);
+        }
+        let ask = async {
+            let _permit = self.permits.acquire().await.map_err(|_| AuthError::Busy)?;
+            let review = TokenReview {
+                spec: TokenReviewSpec {
+                    audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]),
+                    token: Some(token.to_owned()),
+                },
+                ..TokenReview::default()
+            };
+            let answer = self.api.create(&PostParams::default(), &review).await;
+            answer.map_err(|error| AuthError::Review(Box::new(error)))
+        };
+        caller(timeout(LIMIT, ask).await.map_err(|_| AuthError::Busy)??)
+    }
+}
+
+fn caller(review: TokenReview) -> Result<Caller, AuthError> {
+    let status = review.status.unwrap_or_default();
+    // An API server that does not know audiences would leave the list out and let any token through.
+    let for_us = status
+        .audiences
+        .is_some_and(|audiences| audiences.iter().any(|audience| audience == TOKEN_AUDIENCE));
+    if status.authenticated != Some(true) || !for_us {
+        return Err(AuthError::Invalid);
+    }
+    let user = status.user.unwrap_or_default();
+    let account = user.username.as_deref().unwrap_or_default();
+    let namespace = account
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'))
+        .map(|(namespace, _)| namespace.to_owned());
+    match (namespace, extra(&user, POD_NAME), extra(&user, POD_UID)) {
+        (Some(namespace), Some(pod), Some(uid)) => Ok(Caller { namespace, pod, uid }),
+        _ => Err(AuthError::NotBound),
+    }
+}
+
+fn extra(user: &UserInfo, key: &str) -> Option<String> {
+    match user.extra.as_ref()?.get(key)?.as_slice() {
+        [only] if !only.is_empty() => Some(only.clone()),
+        _ => None,
+    }
+}

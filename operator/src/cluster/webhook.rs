@@ -1,0 +1,89 @@
+//! The CA bundle in the webhook configuration. The chart leaves the field out, so that no template makes certificates.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::readiness::Latch;
+
+/// How often the field is looked at: somebody may have applied the configuration anew, without it.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Keeps the `caBundle` of one webhook configuration.
+pub struct WebhookBundle {
+    api: Api<MutatingWebhookConfiguration>,
+    name: String,
+}
+
+impl WebhookBundle {
+    /// For the configuration of this name.
+    pub fn new(client: Client, name: String) -> Self {
+        Self {
+            api: Api::all(client),
+            name,
+        }
+    }
+
+    /// Writes the bundle whenever it or the configuration changes; releases the latch when it stands there.
+    pub async fn run(
+        self,
+        mut bundle: watch::Receiver<Option<Arc<str>>>,
+        latch: Latch,
+        cancel: CancellationToken,
+    ) {
+        loop {
+            let current = bundle.borrow_and_update().clone();
+            let pause = match current {
+                None => INTERVAL,
+                Some(bundle) => match self.write(&bundle).await {
+                    Ok(()) => {
+                        latch.release();
+                        INTERVAL
+                    }
+                    Err(error) => {
+                        warn!(%error, configuration = self.name, "failed to write the CA bundle; no pod is injected until then");
+                        RETRY
+                    }
+                },
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = bundle.changed() => if changed.is_err() { return },
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    /// Reads the configuration; writes only what differs.
+    pub async fn write(&self, bundle: &str) -> Result<(), kube::Error> {
+        let current = self.api.get(&self.name).await?;
+        let wanted = ByteString(bundle.as_bytes().to_vec());
+        let webhooks: Vec<_> = current
+            .webhooks
+            .iter()
+            .flatten()
+            .filter(|webhook| webhook.client_config.ca_bundle.as_ref() != Some(&wanted))
+            .map(|webhook| json!({ "name": webhook.name, "clientConfig": { "caBundle": wanted } }))
+            .collect();
+        if webhooks.is_empty() {
+            return Ok(());
+        }
+        // Webhooks are merged by name; whatever else stands there is left alone.
+        let patch = Patch::Strategic(json!({ "webhooks": webhooks }));
+        self.api
+            .patch(&self.name, &PatchParams::default(), &patch)
+            .await?;
+        info!(configuration = self.name, "wrote the CA bundle");
+        Ok(())
+    }
+}
