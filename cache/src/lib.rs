@@ -2,6 +2,9 @@
 //! ledger's head are arguments.
 
 pub mod config;
+pub mod hostname;
 pub mod ledger;
 pub mod outcome;
+pub mod path;
+pub mod pattern;
 pub mod time;
