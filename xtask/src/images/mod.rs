@@ -1,0 +1,3 @@
+//! `cargo xtask images`: the OCI archives of the static binaries.
+
+pub(crate) mod archive;
