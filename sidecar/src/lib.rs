@@ -62,12 +62,16 @@ pub struct Sidecar {
     admin: Option<TcpListener>,
     drain: Duration,
     limits: Limits,
-    drain_limit: Duration,
 }
 
 impl Sidecar {
     /// Binds the ports; nothing is served before [`Sidecar::run`], but connections already queue.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
+        Self::bind_with(settings, Limits::default())
+    }
+
+    /// As [`Sidecar::bind`], with other limits.
+    pub fn bind_with(settings: Settings, limits: Limits) -> Result<Self, BindError> {
         let listener = bind(settings.listen, "visitors")?;
         let admin = settings.admin.map(|address| bind(address, "admin")).transpose()?;
         let metrics = Arc::new(Metrics::new());
@@ -79,7 +83,7 @@ impl Sidecar {
             passage: Passage {
                 upstream: Upstream::new(&settings.app),
                 tunnels: Tunnels::default(),
-                patience: serve::pass::PATIENCE,
+                patience: limits.patience,
                 metrics: metrics.clone(),
             },
             metrics,
@@ -92,8 +96,7 @@ impl Sidecar {
             listener,
             admin,
             drain: settings.drain,
-            limits: Limits::default(),
-            drain_limit: drain::LIMIT,
+            limits,
         })
     }
 
@@ -116,7 +119,7 @@ impl Sidecar {
         tracing::info!("leaving: accepting for {:?}", self.drain);
         let drained = site
             .drain
-            .leave(self.drain, self.drain_limit, &site.passage.tunnels);
+            .leave(self.drain, self.limits.drain, &site.passage.tunnels);
         let drained = drained.await;
         // It has returned, or panicked; either way nobody is left to serve.
         let _ = visitors.await;

@@ -30,9 +30,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{body::Body, config::VisitLine, site::Site};
+use crate::{body::Body, config::VisitLine, drain, site::Site};
 
-/// What one visitor, or all of them, may take.
+/// What one visitor, or all of them, may take, and how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Open connections; more wait in the kernel until one ends.
@@ -44,6 +44,10 @@ pub struct Limits {
     pub head_time: Duration,
     /// Concurrent requests on one HTTP/2 connection.
     pub streams: u32,
+    /// How long the app may take to begin an answer that is only passed through.
+    pub patience: Duration,
+    /// How long requests in hand have once the sidecar has stopped accepting.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -53,6 +57,8 @@ impl Default for Limits {
             head_bytes: 64 << 10,
             head_time: Duration::from_secs(75),
             streams: 256,
+            patience: pass::PATIENCE,
+            drain: drain::LIMIT,
         }
     }
 }

@@ -1,0 +1,432 @@
+//! Passing through, over real sockets: both ways as it arrives, and honest words where the app does not answer.
+#![allow(clippy::unwrap_used)] // a test may panic
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use coppice_sidecar::serve::Limits;
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::{answering, app, before, nobody, settings, soon, start};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{Notify, mpsc},
+};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn an_answer_streams_and_says_why_it_was_not_stored() {
+    let (next, told) = mpsc::channel::<()>(1);
+    let told = Arc::new(tokio::sync::Mutex::new(told));
+    let app = app(move |mut peer| {
+        let told = told.clone();
+        async move {
+            peer.head().await;
+            peer.say(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            )
+            .await;
+            // The second event is sent only after the visitor has the first.
+            peer.say("9\r\ndata: 1\n\n\r\n").await;
+            told.lock().await.recv().await;
+            peer.say("9\r\ndata: 2\n\n\r\n0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let sidecar = before(app);
+    let mut visitor = sidecar.connect().await;
+    visitor.say("GET /events HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let head = visitor.head().await;
+    assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+    assert!(head.contains("x-coppice-cache: bypass\r\n"), "{head}");
+    assert!(head.contains("cache-status: coppice; fwd="), "{head}");
+    visitor.until("data: 1").await;
+    next.send(()).await.unwrap();
+    visitor.until("data: 2").await;
+    visitor.until("\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn the_app_sees_the_visitor_and_nothing_of_the_connection() {
+    let app = answering(|head| {
+        let length = head.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=9\r\n\r\n{head}")
+    })
+    .await;
+    let sidecar = before(app);
+    let answer = sidecar
+        .ask(
+            "PURGE /a%20b?c=d HTTP/1.1\r\nHost: Shop.test:8443\r\nX-Forwarded-For: 192.0.2.1\r\n\
+             X-Forwarded-Proto: https\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\nTE: trailers, deflate\r\n\r\n",
+        )
+        .await
+        .to_lowercase();
+    let (head, echo) = answer.split_once("\r\n\r\n").unwrap();
+    for gone in ["x-private", "keep-alive", "x-secret"] {
+        assert!(
+            !answer
+                .replace("connection: close", "")
+                .contains(&format!("{gone}: ")),
+            "{gone} in {answer}"
+        );
+    }
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(echo.starts_with("purge /a%20b?c=d http/1.1\r\n"), "{echo}");
+    for there in [
+        "host: shop.test:8443\r\n",
+        "x-forwarded-for: 192.0.2.1, 127.0.0.1\r\n",
+        "x-forwarded-proto: https\r\n",
+        "x-forwarded-host: shop.test:8443\r\n",
+        "te: trailers\r\n",
+    ] {
+        assert!(echo.contains(there), "{there} not in {echo}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_arrive() {
+    let app = answering(|_| {
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n".into()
+    })
+    .await;
+    let answer = before(app)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n")
+        .await;
+    assert!(
+        answer.to_lowercase().ends_with("0\r\nx-sum: 42\r\n\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_carries_bytes_both_ways() {
+    let app = app(|mut peer| async move {
+        let head = peer.head().await;
+        assert!(
+            head.contains("upgrade: websocket") && head.contains("connection: upgrade"),
+            "{head}"
+        );
+        peer.say(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello\n",
+        )
+        .await;
+        let line = peer.until("\n").await;
+        peer.say(&line.to_uppercase()).await;
+    })
+    .await;
+    let sidecar = before(app);
+    let mut visitor = sidecar.connect().await;
+    visitor
+        .say("GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    let head = visitor.head().await;
+    assert!(
+        head.starts_with("http/1.1 101") && head.contains("upgrade: websocket"),
+        "{head}"
+    );
+    visitor.until("hello\n").await;
+    visitor.say("marco\n").await;
+    assert_eq!(visitor.rest().await, "MARCO\n");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_an_error() {
+    let app =
+        answering(|_| "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n".into())
+            .await;
+    let answer = before(app)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_large_upload_streams() {
+    const SIZE: usize = 48 << 20;
+    let began = Arc::new(Notify::new());
+    let app = {
+        let began = began.clone();
+        app(move |mut peer| {
+            let began = began.clone();
+            async move {
+                peer.head().await;
+                began.notify_one();
+                let mut left = SIZE;
+                let mut buffer = vec![0; 256 << 10];
+                while left > 0 {
+                    match peer.stream.read(&mut buffer).await.unwrap() {
+                        0 => panic!("{left} bytes are missing"),
+                        read => left -= read,
+                    }
+                }
+                peer.say(OK).await;
+            }
+        })
+        .await
+    };
+    let sidecar = before(app);
+    let mut visitor = sidecar.connect().await;
+    visitor
+        .say(&format!(
+            "POST /up HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n"
+        ))
+        .await;
+    // The app has the request before any of its body is sent.
+    soon(began.notified()).await;
+    let chunk = vec![7; SIZE];
+    soon(visitor.stream.write_all(&chunk)).await.unwrap();
+    let answer = visitor.rest().await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn head_keeps_the_length_and_has_no_body() {
+    let app = answering(|head| {
+        assert!(head.starts_with("HEAD "), "{head}");
+        "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".into()
+    })
+    .await;
+    let answer = before(app)
+        .ask("HEAD / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.to_lowercase().contains("content-length: 1234\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_visitor_that_leaves_is_not_worked_for() {
+    let left = Arc::new(Notify::new());
+    let app = {
+        let left = left.clone();
+        app(move |mut peer| {
+            let left = left.clone();
+            async move {
+                peer.head().await;
+                peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+                    .await;
+                // Ends when the sidecar hangs up.
+                peer.rest().await;
+                left.notify_one();
+            }
+        })
+        .await
+    };
+    let sidecar = before(app);
+    let mut visitor = sidecar.connect().await;
+    visitor.say("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    visitor.until("ok").await;
+    drop(visitor);
+    soon(left.notified()).await;
+}
+
+#[tokio::test]
+async fn an_app_that_is_down_is_a_502_in_words() {
+    let answer = before(nobody().await)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+    assert!(
+        answer.contains("The app did not answer: it refused the connection"),
+        "{answer}"
+    );
+    assert!(answer.contains("x-coppice-cache: BYPASS"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_a_502_in_words() {
+    let answer = before("nobody.invalid:80")
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 502") && answer.contains("its name does not resolve"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn an_app_that_hangs_is_a_504_in_words() {
+    let app = app(|mut peer| async move {
+        peer.rest().await;
+    })
+    .await;
+    let limits = Limits {
+        patience: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let answer = start(settings(app), limits)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{answer}");
+    assert!(answer.contains("did not begin to answer in time"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_app_that_hangs_up_is_a_502_in_words() {
+    let app = app(|mut peer| async move {
+        peer.head().await;
+    })
+    .await;
+    let answer = before(app)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 502") && answer.contains("closed the connection without an answer"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_does_not_end_as_whole() {
+    let app = app(|mut peer| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+            .await;
+    })
+    .await;
+    let answer = before(app)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(answer.contains("ok") && !answer.contains("\r\n0\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_to_the_app_are_used_again_and_a_dead_one_is_replaced() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let app = {
+        let connections = connections.clone();
+        app(move |mut peer| {
+            let number = connections.fetch_add(1, Ordering::SeqCst);
+            async move {
+                // The first connection ends after two answers, without a word.
+                let mut left = if number == 0 { 2 } else { usize::MAX };
+                while left > 0 && peer.head_or_end().await.is_some() {
+                    peer.say(OK).await;
+                    left -= 1;
+                }
+            }
+        })
+        .await
+    };
+    let sidecar = before(app);
+    let mut visitor = sidecar.connect().await;
+    for _ in 0..8 {
+        visitor.say("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        let head = visitor.head().await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        visitor.until("ok").await;
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let sidecar = before(answering(|_| OK.into()).await);
+    let long = "x".repeat(70 << 10);
+    let answer = sidecar
+        .ask(&format!(
+            "GET / HTTP/1.1\r\nHost: a.test\r\nX-Long: {long}\r\n\r\n"
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_silent_visitor_is_let_go() {
+    let limits = Limits {
+        head_time: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let sidecar = start(settings(nobody().await), limits);
+    for said in ["", "GET / HT", "PRI * "] {
+        let mut visitor = sidecar.connect().await;
+        visitor.say(said).await;
+        visitor.rest().await;
+    }
+}
+
+#[tokio::test]
+async fn http2_visitors_reach_an_http1_app() {
+    let app = answering(|head| {
+        assert!(head.to_lowercase().contains("cookie: a=1; b=2\r\n"), "{head}");
+        assert!(head.to_lowercase().contains("host: a.test\r\n"), "{head}");
+        OK.into()
+    })
+    .await;
+    let sidecar = before(app);
+    let stream = TcpStream::connect(sidecar.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://a.test/")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(String::new())
+        .unwrap();
+    let response = soon(sender.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+}
+
+#[tokio::test]
+async fn grpc_goes_over_http2_with_its_trailers() {
+    let (listener, address) = support::port().await;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service =
+                hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                    assert_eq!(request.version(), http::Version::HTTP_2);
+                    assert_eq!(request.uri().authority().unwrap(), "a.test");
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                    let frames = [
+                        Ok::<_, std::convert::Infallible>(http_body::Frame::data(body)),
+                        Ok(http_body::Frame::trailers(trailers)),
+                    ];
+                    Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::StreamBody::new(
+                        futures::stream::iter(frames),
+                    )))
+                });
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    let sidecar = before(address);
+    let stream = TcpStream::connect(sidecar.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let request = http::Request::post("http://a.test/pkg.Service/Call")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(http_body_util::Full::new(Bytes::from_static(b"ping")))
+            .unwrap();
+        let response = soon(sender.send_request(request)).await.unwrap();
+        let body = soon(response.into_body().collect()).await.unwrap();
+        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(body.to_bytes(), "ping");
+    }
+}
