@@ -1,10 +1,14 @@
 //! The caching engine: pure state and pure functions. No sockets, no Kubernetes, no clock of its own: `now` and the
 //! ledger's head are arguments.
 
+pub mod cache_status;
 pub mod config;
 pub mod hostname;
+pub mod key;
 pub mod ledger;
 pub mod outcome;
 pub mod path;
 pub mod pattern;
+pub mod routes;
+pub mod template;
 pub mod time;

@@ -27,3 +27,173 @@ impl Outcome {
         }
     }
 }
+
+/// Why a request passed through. Ordered: where several hold, the least is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PassReason {
+    /// The path is not in normal form.
+    PathNotNormal,
+    /// No host, or one that is none.
+    HostUnknown,
+    /// `X-Forwarded-Proto` is neither `http` nor `https`.
+    SchemeUnknown,
+    /// No rule matches, or there is no configuration yet.
+    NoRoute,
+    /// The route says `suspend`.
+    Suspended,
+    /// The rule has no `revalidate`: the app would decide, which this release does not do.
+    NoInterval,
+    /// The rule says `revalidate: 0`.
+    NeverStored,
+    /// The rule needs what this release does not have.
+    Unsupported,
+    /// Neither GET nor HEAD.
+    Method,
+    /// The connection is to become something else.
+    Upgrade,
+    /// The request is authenticated.
+    Authorization,
+    /// A header by which Next.js or the rule bypasses the cache.
+    BypassHeader,
+    /// A cookie by which Next.js or the rule bypasses the cache.
+    BypassCookie,
+    /// A header that selects a variant (`RSC`, `Next-Router-*`, `Next-Url`); this release stores none.
+    Variant,
+    /// A GET with a body, on which the answer could depend.
+    Body,
+    /// The app's answer may not be stored.
+    Unstorable,
+    /// The cache was in doubt about itself.
+    Doubt,
+}
+
+impl PassReason {
+    /// Every reason, for metrics and reference pages.
+    pub const ALL: [Self; 17] = [
+        Self::PathNotNormal,
+        Self::HostUnknown,
+        Self::SchemeUnknown,
+        Self::NoRoute,
+        Self::Suspended,
+        Self::NoInterval,
+        Self::NeverStored,
+        Self::Unsupported,
+        Self::Method,
+        Self::Upgrade,
+        Self::Authorization,
+        Self::BypassHeader,
+        Self::BypassCookie,
+        Self::Variant,
+        Self::Body,
+        Self::Unstorable,
+        Self::Doubt,
+    ];
+
+    /// The word: `detail` of `Cache-Status`, and the label in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PathNotNormal => "path-not-normal",
+            Self::HostUnknown => "host-unknown",
+            Self::SchemeUnknown => "scheme-unknown",
+            Self::NoRoute => "no-route",
+            Self::Suspended => "suspended",
+            Self::NoInterval => "no-interval",
+            Self::NeverStored => "never-stored",
+            Self::Unsupported => "unsupported",
+            Self::Method => "method",
+            Self::Upgrade => "upgrade",
+            Self::Authorization => "authorization",
+            Self::BypassHeader => "bypass-header",
+            Self::BypassCookie => "bypass-cookie",
+            Self::Variant => "variant",
+            Self::Body => "body",
+            Self::Unstorable => "unstorable",
+            Self::Doubt => "doubt",
+        }
+    }
+
+    /// The word of RFC 9211 section 2.2: the method, the request, or how the cache is configured.
+    pub const fn forward(self) -> Forward {
+        match self {
+            Self::Method => Forward::Method,
+            Self::PathNotNormal
+            | Self::HostUnknown
+            | Self::SchemeUnknown
+            | Self::Upgrade
+            | Self::Authorization
+            | Self::BypassHeader
+            | Self::BypassCookie
+            | Self::Variant
+            | Self::Body => Forward::Request,
+            Self::NoRoute
+            | Self::Suspended
+            | Self::NoInterval
+            | Self::NeverStored
+            | Self::Unsupported
+            | Self::Unstorable
+            | Self::Doubt => Forward::Bypass,
+        }
+    }
+}
+
+/// Why a request went on to the app: `fwd` of `Cache-Status` (RFC 9211 section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// The cache was configured not to handle it.
+    Bypass,
+    /// The method requires it.
+    Method,
+    /// Something else in the request requires it.
+    Request,
+    /// Nothing is stored for the URL.
+    UriMiss,
+    /// Pages are stored for the URL, but not this variant.
+    VaryMiss,
+    /// What is stored may not serve.
+    Stale,
+}
+
+impl Forward {
+    /// The token.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::Request => "request",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// Why a request is refused with 400, which only a malformed one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefuseReason {
+    /// The authority of the request line (`:authority` in HTTP/2) and `Host` disagree, or there are two that differ
+    /// (RFC 9112 section 3.2, RFC 9113 section 8.3.1): app and cache could each believe another one.
+    HostsDisagree,
+}
+
+impl RefuseReason {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HostsDisagree => "hosts-disagree",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn outcome_every_reason_has_its_own_word() {
+        let words: HashSet<_> = PassReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), PassReason::ALL.len());
+        assert!(PassReason::ALL.is_sorted());
+    }
+}

@@ -1,0 +1,190 @@
+//! `Cache-Status` (RFC 9211), as Coppice says it: one item of the list, appended behind those of caches nearer to the app.
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::{
+    key::Key,
+    outcome::{Forward, PassReason},
+};
+
+/// What the header says of one answer.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheStatus<'a> {
+    /// From the store, or why not.
+    pub answer: Answer,
+    /// Seconds that the answer is still fresh, negative once it is stale; `None`: nothing is stored.
+    pub ttl: Option<i64>,
+    /// Why it passed through, in Coppice's own words.
+    pub detail: Option<PassReason>,
+    /// Only for a developer's eyes: it tells what makes a page of its own.
+    pub key: Option<&'a Key>,
+}
+
+/// Whether the app was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// From the store, fresh or stale.
+    Hit,
+    /// The request, or one on its behalf, went to the app.
+    Forwarded {
+        /// Why.
+        why: Forward,
+        /// The answer was stored.
+        stored: bool,
+        /// It joined a request that was under way for another visitor.
+        collapsed: bool,
+    },
+}
+
+impl CacheStatus<'_> {
+    /// Of a request that passed through.
+    pub const fn passed(reason: PassReason) -> Self {
+        Self {
+            answer: Answer::Forwarded {
+                why: reason.forward(),
+                stored: false,
+                collapsed: false,
+            },
+            ttl: None,
+            detail: Some(reason),
+            key: None,
+        }
+    }
+
+    /// The value of the header field.
+    pub fn value(&self) -> HeaderValue {
+        let text = self.to_string();
+        HeaderValue::from_maybe_shared(Bytes::from(text)).expect("tokens and visible ASCII")
+    }
+}
+
+impl fmt::Display for CacheStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("coppice")?;
+        match self.answer {
+            Answer::Hit => f.write_str("; hit")?,
+            Answer::Forwarded { why, .. } => write!(f, "; fwd={}", why.as_str())?,
+        }
+        if let Some(ttl) = self.ttl {
+            write!(f, "; ttl={}", ttl.clamp(-MAX_INTEGER, MAX_INTEGER))?;
+        }
+        if let Answer::Forwarded { stored: true, .. } = self.answer {
+            f.write_str("; stored")?;
+        }
+        if let Answer::Forwarded { collapsed: true, .. } = self.answer {
+            f.write_str("; collapsed")?;
+        }
+        if let Some(key) = self.key {
+            f.write_str("; key=\"")?;
+            write!(Quoted(f), "{key}")?;
+            f.write_char('"')?;
+        }
+        match self.detail {
+            Some(reason) => write!(f, "; detail={}", reason.as_str()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The greatest integer of a structured field (RFC 9651 section 3.3.1).
+const MAX_INTEGER: i64 = 999_999_999_999_999;
+
+/// Writes the inside of a structured field's string: visible ASCII and spaces, the rest as escapes of URLs.
+struct Quoted<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Quoted<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => {
+                    self.0.write_char('\\')?;
+                    self.0.write_char(char::from(byte))?;
+                }
+                0x20..=0x7E => self.0.write_char(char::from(byte))?,
+                _ => write!(self.0, "%{byte:02X}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use sfv::{BareItem, ListEntry, Parser};
+
+    use super::*;
+    use crate::config::Scheme;
+
+    fn forwarded(why: Forward, stored: bool, collapsed: bool) -> Answer {
+        Answer::Forwarded {
+            why,
+            stored,
+            collapsed,
+        }
+    }
+
+    #[rstest]
+    #[case(Answer::Hit, Some(57), "coppice; hit; ttl=57")]
+    #[case(Answer::Hit, Some(-3), "coppice; hit; ttl=-3")]
+    #[case(
+        forwarded(Forward::UriMiss, true, false),
+        Some(60),
+        "coppice; fwd=uri-miss; ttl=60; stored"
+    )]
+    #[case(
+        forwarded(Forward::UriMiss, true, true),
+        Some(60),
+        "coppice; fwd=uri-miss; ttl=60; stored; collapsed"
+    )]
+    #[case(forwarded(Forward::Stale, false, true), None, "coppice; fwd=stale; collapsed")]
+    #[case(Answer::Hit, Some(i64::MAX), "coppice; hit; ttl=999999999999999")]
+    fn cache_status_reads(#[case] answer: Answer, #[case] ttl: Option<i64>, #[case] expected: &str) {
+        let status = CacheStatus {
+            answer,
+            ttl,
+            detail: None,
+            key: None,
+        };
+        assert_eq!(status.value(), expected);
+        assert!(Parser::new(expected).parse::<sfv::List>().is_ok());
+    }
+
+    #[test]
+    fn cache_status_is_a_structured_field_for_every_reason() {
+        for reason in PassReason::ALL {
+            let value = CacheStatus::passed(reason).value();
+            let list = Parser::new(value.as_bytes()).parse::<sfv::List>().unwrap();
+            let [ListEntry::Item(item)] = &list[..] else {
+                panic!("one item: {value:?}");
+            };
+            assert_eq!(
+                item.bare_item,
+                BareItem::Token(sfv::token_ref("coppice").to_owned())
+            );
+            let detail = item.params.get(sfv::key_ref("detail")).unwrap();
+            assert_eq!(detail.as_token().unwrap().as_str(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn cache_status_quotes_the_key() {
+        let key = Key::new(Scheme::Https, "a.com", "/\"caf\u{e9}\"", r"q=\").unwrap();
+        let status = CacheStatus {
+            answer: Answer::Hit,
+            ttl: None,
+            detail: None,
+            key: Some(&key),
+        };
+        let value = status.value();
+        let list = Parser::new(value.as_bytes()).parse::<sfv::List>().unwrap();
+        let [ListEntry::Item(item)] = &list[..] else {
+            panic!("one item: {value:?}");
+        };
+        let quoted = item.params.get(sfv::key_ref("key")).unwrap().as_string().unwrap();
+        assert_eq!(quoted.as_str(), r#"https://a.com/"caf%C3%A9"?q=\"#);
+    }
+}

@@ -1,0 +1,181 @@
+//! The one place that reads a visitor's request.
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+
+use super::{Key, Lookup, X_FORWARDED_HOST, X_FORWARDED_PROTO, host, query};
+use crate::{
+    config::{Rule, Scheme},
+    outcome::{PassReason, RefuseReason},
+    path,
+    routes::{Plan, Routes},
+};
+
+/// What a visitor's request is to the cache.
+#[derive(Debug, Clone)]
+pub enum Reading {
+    /// It may be answered from the store.
+    Lookup(Lookup),
+    /// It passes through.
+    Pass {
+        /// Why.
+        reason: PassReason,
+        /// The page at the request's own URL, which an unsafe method that succeeds invalidates (RFC 9111 section 4.4).
+        invalidates: Option<Lookup>,
+    },
+    /// It is answered with 400.
+    Refuse(RefuseReason),
+}
+
+/// Reads a visitor's request. Whatever is odd about it passes through, but for hosts that disagree.
+pub fn read(routes: &Routes, parts: &Parts) -> Reading {
+    let scheme = effective_scheme(&parts.headers);
+    let named = match named_host(parts, scheme.unwrap_or(Scheme::Http)) {
+        Ok(named) => named,
+        Err(reason) => return Reading::Refuse(reason),
+    };
+    place(routes, parts, scheme, named).unwrap_or_else(|reason| Reading::Pass {
+        reason,
+        invalidates: None,
+    })
+}
+
+/// Reads the request once its host is known not to be disputed; an error passes through.
+fn place(
+    routes: &Routes,
+    parts: &Parts,
+    scheme: Option<Scheme>,
+    named: Option<&[u8]>,
+) -> Result<Reading, PassReason> {
+    let path = parts.uri.path();
+    path::check(path).map_err(|_| PassReason::PathNotNormal)?;
+    let scheme = scheme.ok_or(PassReason::SchemeUnknown)?;
+    let host = named
+        .and_then(|host| host::normal(host, scheme))
+        .ok_or(PassReason::HostUnknown)?;
+    let plan = routes.find(&host, path).ok_or(PassReason::NoRoute)?;
+    if let Some(reason) = plan.passes() {
+        return Err(reason);
+    }
+    let forwarded_host = forwarded_host(&parts.headers, scheme, &host)?;
+    let lookup = || Lookup {
+        key: Arc::new(Key::build(
+            scheme,
+            &host,
+            path,
+            forwarded_host.as_deref(),
+            |text| {
+                if let Some(query) = parts.uri.query() {
+                    query::push_selected(text, query, plan);
+                }
+            },
+        )),
+        plan: Arc::clone(plan),
+        head: parts.method == Method::HEAD,
+    };
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(Reading::Pass {
+            reason: PassReason::Method,
+            invalidates: (!parts.method.is_safe()).then(lookup),
+        });
+    }
+    match concern(&parts.headers, plan) {
+        Some(reason) => Err(reason),
+        None => Ok(Reading::Lookup(lookup())),
+    }
+}
+
+/// The host that the request names; an error if it names several that differ.
+fn named_host(parts: &Parts, scheme: Scheme) -> Result<Option<&[u8]>, RefuseReason> {
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let hosts = parts
+        .headers
+        .get_all(header::HOST)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    let mut named = authority.into_iter().chain(hosts);
+    let Some(first) = named.next() else {
+        return Ok(None);
+    };
+    let agree = |other: &[u8]| {
+        other == first
+            || host::normal(first, scheme).is_some_and(|host| host::normal(other, scheme) == Some(host))
+    };
+    if named.all(agree) {
+        Ok(Some(first))
+    } else {
+        Err(RefuseReason::HostsDisagree)
+    }
+}
+
+/// What the outermost proxy said the visitor came by; `None` if it is no scheme that a page has.
+fn effective_scheme(headers: &HeaderMap) -> Option<Scheme> {
+    let Some(said) = headers.get(X_FORWARDED_PROTO) else {
+        return Some(Scheme::Http);
+    };
+    let said = outermost(said);
+    [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|scheme| said.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+}
+
+/// The forwarded host where it is another than the request's own.
+fn forwarded_host<'a>(
+    headers: &'a HeaderMap,
+    scheme: Scheme,
+    host: &str,
+) -> Result<Option<Cow<'a, str>>, PassReason> {
+    let Some(said) = headers.get(X_FORWARDED_HOST) else {
+        return Ok(None);
+    };
+    let said = host::normal(outermost(said), scheme).ok_or(PassReason::HostUnknown)?;
+    Ok((said != host).then_some(said))
+}
+
+/// The first of a list: each proxy appends.
+fn outermost(value: &HeaderValue) -> &[u8] {
+    let bytes = value.as_bytes();
+    let end = memchr::memchr(b',', bytes).unwrap_or(bytes.len());
+    bytes[..end].trim_ascii()
+}
+
+/// The first reason in the headers not to look up, in the order of the reasons.
+fn concern(headers: &HeaderMap, plan: &Plan) -> Option<PassReason> {
+    let concerns = headers
+        .iter()
+        .filter_map(|(name, value)| concern_of(name.as_str(), value, &plan.rule));
+    concerns.min()
+}
+
+fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason> {
+    if rule.bypass_headers.iter().any(|bypass| bypass == name) {
+        return Some(PassReason::BypassHeader);
+    }
+    match name {
+        "authorization" => (!rule.overrides.authorization).then_some(PassReason::Authorization),
+        "cookie" => has_bypass_cookie(value.as_bytes(), rule).then_some(PassReason::BypassCookie),
+        "upgrade" => Some(PassReason::Upgrade),
+        "next-action" | "next-resume" | "x-prerender-revalidate" => Some(PassReason::BypassHeader),
+        "rsc" | "next-url" => Some(PassReason::Variant),
+        "transfer-encoding" => Some(PassReason::Body),
+        "content-length" => (value.as_bytes() != b"0").then_some(PassReason::Body),
+        _ if name.starts_with("next-router-") => Some(PassReason::Variant),
+        _ => None,
+    }
+}
+
+/// Cookies by which Next.js asks for a draft instead of the page.
+const BYPASS_COOKIES: [&str; 2] = ["__prerender_bypass", "__next_preview_data"];
+
+fn has_bypass_cookie(cookies: &[u8], rule: &Rule) -> bool {
+    cookies.split(|&byte| byte == b';').any(|cookie| {
+        let end = memchr::memchr(b'=', cookie).unwrap_or(cookie.len());
+        let name = cookie[..end].trim_ascii();
+        let is_named = |bypass: &str| bypass.as_bytes() == name;
+        BYPASS_COOKIES.into_iter().any(is_named) || rule.bypass_cookies.iter().any(|bypass| is_named(bypass))
+    })
+}

@@ -1,0 +1,146 @@
+//! The routes of one sidecar, compiled: from host and path to the one rule that holds.
+//!
+//! [`Routes::compile`] checks a whole [`Config`] and says everything that is wrong with it; [`Routes::find`] is what
+//! each visit asks. Precedence: the exact hostname, the longest wildcard, routes for any host; among the patterns of one
+//! hostname the most specific; between equal ones the earlier route, then the earlier rule. The others are
+//! [`Routes::shadowed`].
+
+mod compile;
+mod tree;
+
+use std::sync::Arc;
+
+use ahash::HashMap;
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+pub use self::compile::{ConfigError, Problem};
+use self::tree::Tree;
+use crate::{
+    config::{self, Config, Interval, Query},
+    hostname,
+    outcome::PassReason,
+    pattern::Pattern,
+    template::Template,
+};
+
+/// Tags of a page by its rule: few, and mostly short.
+pub type RuleTags = SmallVec<[CompactString; 4]>;
+
+/// Compiled routes; immutable, published as a whole.
+#[derive(Debug, Default)]
+pub struct Routes {
+    exact: HashMap<Box<str>, Tree<Arc<Plan>>>,
+    /// Wildcards by their suffix (`.example.com`), so that a host is looked up once per dot in it.
+    wildcard: HashMap<Box<str>, Tree<Arc<Plan>>>,
+    any: Tree<Arc<Plan>>,
+    plans: Vec<Arc<Plan>>,
+    shadowed: Vec<Shadowed>,
+}
+
+/// One rule of one route, ready for visits.
+#[derive(Debug)]
+pub struct Plan {
+    /// Name of the route.
+    pub route: Arc<str>,
+    /// Name of the rule.
+    pub name: Arc<str>,
+    /// The rule as configured.
+    pub rule: config::Rule,
+    /// How the app is asked.
+    pub origin: config::Origin,
+    /// Everything passes through.
+    pub suspend: bool,
+    /// Of the rule's paths, key and tags: pages made under another fingerprint are checked anew.
+    pub fingerprint: u64,
+    patterns: Box<[Pattern]>,
+    tags: Box<[Template]>,
+}
+
+/// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The hostname, as written; `None`: any host.
+    pub hostname: Option<String>,
+    /// The pattern, as written.
+    pub path: String,
+    /// Route and rule that lose.
+    pub loser: (Arc<str>, Arc<str>),
+    /// Route and rule that win.
+    pub winner: (Arc<str>, Arc<str>),
+}
+
+impl Routes {
+    /// Checks all of a configuration and compiles it. The errors are all that are wrong, not the first.
+    pub fn compile(config: &Config) -> Result<Self, Vec<ConfigError>> {
+        compile::compile(config)
+    }
+
+    /// The rule for a host and a path, both as they stand in a key: the path is in normal form, the host may have a port.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Plan>> {
+        let host = hostname::without_port(host);
+        let exact = self.exact.get(host).and_then(|tree| tree.find(path));
+        exact
+            .or_else(|| self.find_wildcard(host, path))
+            .or_else(|| self.any.find(path))
+    }
+
+    /// The longest wildcard goes first, so dots are tried from the left.
+    fn find_wildcard(&self, host: &str, path: &str) -> Option<&Arc<Plan>> {
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        host.match_indices('.')
+            .filter(|(dot, _)| *dot > 0)
+            .find_map(|(dot, _)| self.wildcard.get(&host[dot..])?.find(path))
+    }
+
+    /// Every rule, in the order of the configuration.
+    pub fn plans(&self) -> &[Arc<Plan>] {
+        &self.plans
+    }
+
+    /// Patterns that never hold, for the status of the route that loses.
+    pub fn shadowed(&self) -> &[Shadowed] {
+        &self.shadowed
+    }
+}
+
+impl Plan {
+    /// The rule's tags for a path, by the most specific of the rule's patterns that matches it.
+    pub fn tags(&self, path: &str) -> RuleTags {
+        let matching = self.patterns.iter().filter(|pattern| pattern.is_match(path));
+        let captures = matching.min().and_then(|pattern| pattern.matches(path));
+        captures
+            .map(|captures| self.tags.iter().filter_map(|tag| tag.fill(&captures)).collect())
+            .unwrap_or_default()
+    }
+
+    /// Why nothing that matches this rule is looked up, whatever the request.
+    pub fn passes(&self) -> Option<PassReason> {
+        if self.suspend {
+            return Some(PassReason::Suspended);
+        }
+        match self.rule.revalidate {
+            None => Some(PassReason::NoInterval),
+            Some(Interval::After(interval)) if interval.is_zero() => Some(PassReason::NeverStored),
+            Some(_) if self.is_unsupported() => Some(PassReason::Unsupported),
+            Some(_) => None,
+        }
+    }
+
+    /// Keyed headers and cookies make variants, which this release does not have: to leave them out of the key would
+    /// give one visitor's page to another.
+    fn is_unsupported(&self) -> bool {
+        !self.rule.key_headers.is_empty() || !self.rule.key_cookies.is_empty()
+    }
+
+    /// Whether a query parameter counts. `name` is decoded.
+    pub(crate) fn counts(&self, name: &[u8]) -> bool {
+        name == b"_rsc"
+            || match &self.rule.query {
+                Query::AllButTracking => !crate::key::is_tracking(name),
+                Query::Allow(allowed) => allowed.iter().any(|allowed| allowed.as_bytes() == name),
+            }
+    }
+}
