@@ -20,11 +20,18 @@ const PRERENDER_HOST: (&str, &str) = (
     "(has(self.hostnames) && self.hostnames.exists(h, !h.startsWith('*'))) || !self.rules.exists(r, has(r.prerender) && r.prerender.exists(p, p.startsWith('/')))",
     "a path to prerender needs a host: add one without wildcard to hostnames, or write an absolute URL",
 );
-/// Both spans in milliseconds; CEL has no unit for days, so the units are added up here.
+/// Both in milliseconds; CEL has no unit for days, so the units are added up here. What is no duration (`never`, or a
+/// mistake that the field's own rule reports) is left alone.
 const EXPIRE_AFTER_REVALIDATE: (&str, &str) = (
-    "!has(self.revalidate) || !has(self.expire) || self.revalidate == 'never' || \
-     (type(self.revalidate) == int ? int(self.revalidate) * 1000 : string(self.revalidate).findAll('[0-9]+[a-z]+').map(p, int(p.find('[0-9]+')) * {'ms': 1, 's': 1000, 'm': 60000, 'h': 3600000, 'd': 86400000}[p.find('[a-z]+')]).sum()) <= \
-     (type(self.expire) == int ? int(self.expire) * 1000 : string(self.expire).findAll('[0-9]+[a-z]+').map(p, int(p.find('[0-9]+')) * {'ms': 1, 's': 1000, 'm': 60000, 'h': 3600000, 'd': 86400000}[p.find('[a-z]+')]).sum())",
+    concat!(
+        "!has(self.revalidate) || !has(self.expire)",
+        " || !string(self.revalidate).matches('^([0-9]{1,10}|([0-9]{1,9}(ms|s|m|h|d))+)$')",
+        " || !string(self.expire).matches('^([0-9]{1,10}|([0-9]{1,9}(ms|s|m|h|d))+)$')",
+        " || (string(self.revalidate) != self.revalidate ? int(self.revalidate) * 1000",
+        " : string(self.revalidate).findAll('[0-9]+[a-z]+').map(p, int(p.find('[0-9]+')) * {'ms': 1, 's': 1000, 'm': 60000, 'h': 3600000, 'd': 86400000}[p.find('[a-z]+')]).sum())",
+        " <= (string(self.expire) != self.expire ? int(self.expire) * 1000",
+        " : string(self.expire).findAll('[0-9]+[a-z]+').map(p, int(p.find('[0-9]+')) * {'ms': 1, 's': 1000, 'm': 60000, 'h': 3600000, 'd': 86400000}[p.find('[a-z]+')]).sum())",
+    ),
     "expire is shorter than revalidate, so no page could ever be served stale: make expire longer, or leave it out (365d)",
 );
 const HEURISTIC_WITHOUT_REVALIDATE: (&str, &str) = (
