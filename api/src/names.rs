@@ -80,3 +80,99 @@ pub mod condition {
     /// Both, only while true (kstatus): work does not get on.
     pub const STALLED: &str = "Stalled";
 }
+
+/// Reasons of conditions: the words that say why a condition is as it is.
+pub mod reason {
+    /// One word of the vocabulary; closed, so that a status, a log line and the documentation cannot drift apart.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Reason {
+        /// Accepted: well-formed and in force.
+        Accepted,
+        /// Accepted: something in the object is wrong; the message names the fields.
+        Invalid,
+        /// Accepted: an older object claims the same paths.
+        Conflicted,
+        /// Accepted: a field that this release does not know how to honour.
+        Unsupported,
+        /// Accepted: the request names a route that does not exist.
+        RouteNotFound,
+        /// ResolvedRefs: every reference resolves.
+        Resolved,
+        /// Injected: every running pod that matches carries a sidecar.
+        Injected,
+        /// Injected: pods run without a sidecar.
+        SidecarMissing,
+        /// TrafficRouted: no Service goes around the sidecars.
+        Routed,
+        /// TrafficRouted: a Service goes around the sidecars.
+        Bypassed,
+        /// Programmed, Acknowledged: some sidecars have not answered yet.
+        Pending,
+        /// Programmed: a sidecar refused the configuration.
+        Rejected,
+        /// Programmed: every connected sidecar acknowledged.
+        Programmed,
+        /// Programmed, Ready, Acknowledged: there is no sidecar that it concerns.
+        NoPods,
+        /// Acknowledged: every target holds the line.
+        Acknowledged,
+        /// Ready of a request: sidecars still look through their pages, or regenerate them.
+        Sweeping,
+        /// Ready: nothing is left to be done.
+        Ready,
+        /// Reconciling: work goes on.
+        Progressing,
+        /// Stalled: the request's deadline has passed; delivery goes on.
+        DeadlineExceeded,
+    }
+
+    impl Reason {
+        /// Every word.
+        pub const ALL: [Self; 19] = [
+            Self::Accepted,
+            Self::Invalid,
+            Self::Conflicted,
+            Self::Unsupported,
+            Self::RouteNotFound,
+            Self::Resolved,
+            Self::Injected,
+            Self::SidecarMissing,
+            Self::Routed,
+            Self::Bypassed,
+            Self::Pending,
+            Self::Rejected,
+            Self::Programmed,
+            Self::NoPods,
+            Self::Acknowledged,
+            Self::Sweeping,
+            Self::Ready,
+            Self::Progressing,
+            Self::DeadlineExceeded,
+        ];
+
+        /// The word.
+        pub const fn as_str(self) -> &'static str {
+            match self {
+                Self::Accepted => "Accepted",
+                Self::Invalid => "Invalid",
+                Self::Conflicted => "Conflicted",
+                Self::Unsupported => "Unsupported",
+                Self::RouteNotFound => "RouteNotFound",
+                Self::Resolved => "Resolved",
+                Self::Injected => "Injected",
+                Self::SidecarMissing => "SidecarMissing",
+                Self::Routed => "Routed",
+                Self::Bypassed => "Bypassed",
+                Self::Pending => "Pending",
+                Self::Rejected => "Rejected",
+                Self::Programmed => "Programmed",
+                Self::NoPods => "NoPods",
+                Self::Acknowledged => "Acknowledged",
+                Self::Sweeping => "Sweeping",
+                Self::Ready => "Ready",
+                Self::Progressing => "Progressing",
+                Self::DeadlineExceeded => "DeadlineExceeded",
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! From what the user wrote to what a sidecar must know: defaults filled in, everything checked, every problem named.
+
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
+
+use coppice_api::{
+    Interval, IsrRoute, IsrRouteSpec, Span,
+    names::reason::Reason,
+    quantity::parse_bytes,
+    route::{Key, Override, Rule, Scheme},
+};
+use coppice_cache::config;
+
+use super::{check, selector::Selector};
+
+/// `expire` where a rule says nothing: 365 days.
+pub const DEFAULT_EXPIRE: Duration = Duration::from_hours(365 * 24);
+/// `negative` where a rule says nothing.
+pub const DEFAULT_NEGATIVE: Duration = Duration::from_secs(10);
+/// `maxBodyBytes` where a rule says nothing.
+pub const DEFAULT_MAX_BODY_BYTES: u64 = 10 << 20;
+/// `origin.timeout` where a route says nothing.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// `cacheControl` where a rule says nothing.
+pub const DEFAULT_CACHE_CONTROL: &str = "public, max-age=0, must-revalidate";
+
+/// What became of one version of an IsrRoute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// `Accepted`, `Invalid` or `Unsupported`; a conflict is between objects and found later.
+    pub reason: Reason,
+    /// For people: object, field, remedy.
+    pub message: String,
+    /// What sidecars are told; `None` where the object is invalid.
+    pub compiled: Option<Compilation>,
+}
+
+/// A route as sidecars are told, and the pods that are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compilation {
+    /// For the sidecars.
+    pub route: config::Route,
+    /// Which pods.
+    pub selector: Selector,
+}
+
+/// Compiles one IsrRoute by itself. A field that this release cannot honour makes the whole route pass through: to
+/// cache without it could show one visitor what is meant for another.
+pub fn compile(route: &IsrRoute) -> Verdict {
+    let name = route.metadata.name.clone().unwrap_or_default();
+    let mut problems = Problems::default();
+    let unsupported = unsupported(&route.spec);
+    let selector = Selector::parse(&route.spec.pod_selector).unwrap_or_else(|errors| {
+        for error in errors {
+            problems.add("podSelector", error);
+        }
+        Selector::default()
+    });
+    let compiled = config::Route {
+        name,
+        hostnames: route
+            .spec
+            .hostnames
+            .iter()
+            .map(|host| host.to_ascii_lowercase())
+            .collect(),
+        suspend: route.spec.suspend || !unsupported.is_empty(),
+        origin: origin(&route.spec, &mut problems),
+        rules: rules(&route.spec.rules, &mut problems),
+    };
+    problems.0.extend(check::problems(&compiled));
+    if !problems.0.is_empty() {
+        return Verdict {
+            reason: Reason::Invalid,
+            message: problems.0.join("; "),
+            compiled: None,
+        };
+    }
+    let (reason, message) = if unsupported.is_empty() {
+        (Reason::Accepted, accepted(&route.spec))
+    } else {
+        let fields = unsupported.join(", ");
+        (
+            Reason::Unsupported,
+            format!(
+                "this release does not honour {fields}: every path of the route passes through until they are removed"
+            ),
+        )
+    };
+    Verdict {
+        reason,
+        message,
+        compiled: Some(Compilation {
+            route: compiled,
+            selector,
+        }),
+    }
+}
+
+/// What is wrong, each with its field.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, field: impl Display, problem: impl Display) {
+        self.0.push(format!("{field}: {problem}"));
+    }
+}
+
+fn origin(spec: &IsrRouteSpec, problems: &mut Problems) -> config::Origin {
+    let origin = spec.origin.as_ref();
+    let timeout = origin
+        .and_then(|origin| origin.timeout)
+        .map_or(DEFAULT_TIMEOUT, |Span(timeout)| timeout);
+    if timeout.is_zero() {
+        problems.add(
+            "origin.timeout",
+            "no app answers in no time: write a duration such as 30s, or leave it out",
+        );
+    }
+    config::Origin {
+        timeout,
+        scheme: match origin.and_then(|origin| origin.scheme) {
+            Some(Scheme::Http) => config::Scheme::Http,
+            Some(Scheme::Https) | None => config::Scheme::Https,
+        },
+    }
+}
+
+fn rules(rules: &[Rule], problems: &mut Problems) -> Vec<config::Rule> {
+    if rules.is_empty() {
+        problems.add("rules", "a route needs at least one rule");
+    }
+    let mut names = BTreeSet::new();
+    (rules.iter().enumerate())
+        .map(|(position, rule)| {
+            let field = format!("rules[{position}]");
+            if rule.paths.is_empty() {
+                problems.add(format_args!("{field}.paths"), "a rule needs at least one path");
+            }
+            if let Some(name) = &rule.name
+                && !names.insert(name)
+            {
+                problems.add(
+                    format_args!("{field}.name"),
+                    format_args!("{name:?} is taken by an earlier rule"),
+                );
+            }
+            self::rule(field, rule, problems)
+        })
+        .collect()
+}
+
+fn rule(field: String, rule: &Rule, problems: &mut Problems) -> config::Rule {
+    let span = |span: Option<Span>, default| span.map_or(default, |Span(span)| span);
+    let overrides = |what| rule.overrides.contains(&what);
+    let max_body_bytes = match rule.max_body_bytes.as_deref().map(parse_bytes) {
+        None => DEFAULT_MAX_BODY_BYTES,
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) => {
+            problems.add(format_args!("{field}.maxBodyBytes"), error);
+            DEFAULT_MAX_BODY_BYTES
+        }
+    };
+    let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let key = rule.key.clone().unwrap_or_default();
+    let bypass = rule.bypass.clone().unwrap_or_default();
+    config::Rule {
+        name: rule.name.clone().unwrap_or(field),
+        paths: rule.paths.clone(),
+        revalidate: rule.revalidate.map(|interval| match interval {
+            Interval::After(span) => config::Interval::After(span),
+            Interval::Never => config::Interval::Never,
+        }),
+        expire: span(rule.expire, DEFAULT_EXPIRE),
+        negative: span(rule.negative, DEFAULT_NEGATIVE),
+        tags: rule.tags.clone(),
+        query: match key.query.and_then(|query| query.allow) {
+            None => config::Query::AllButTracking,
+            Some(names) => config::Query::Allow(names),
+        },
+        key_headers: lower(&key.headers),
+        key_cookies: key.cookies,
+        bypass_cookies: bypass.cookies,
+        bypass_headers: lower(&bypass.headers),
+        overrides: config::Overrides {
+            no_store: overrides(Override::NoStore),
+            private: overrides(Override::Private),
+            set_cookie: overrides(Override::SetCookie),
+            authorization: overrides(Override::Authorization),
+        },
+        max_body_bytes,
+        cache_control: (rule.cache_control.clone()).unwrap_or_else(|| DEFAULT_CACHE_CONTROL.to_owned()),
+        keep_tags: rule.keep_tags,
+        heuristic: rule.heuristic,
+    }
+}
+
+/// The fields that this release cannot honour, as far as the object uses them.
+fn unsupported(spec: &IsrRouteSpec) -> Vec<String> {
+    let mut fields = Vec::new();
+    if spec.trigger.is_some() {
+        fields.push("trigger".to_owned());
+    }
+    if (spec.origin.as_ref()).is_some_and(|origin| !origin.headers.is_empty()) {
+        fields.push("origin.headers".to_owned());
+    }
+    for (position, rule) in spec.rules.iter().enumerate() {
+        let Key { headers, cookies, .. } = rule.key.clone().unwrap_or_default();
+        let used = [
+            ("key.headers", !headers.is_empty()),
+            ("key.cookies", !cookies.is_empty()),
+            ("prerender", !rule.prerender.is_empty()),
+            ("keepTags", rule.keep_tags),
+            ("heuristic", rule.heuristic),
+        ];
+        fields.extend(
+            (used.iter().filter(|(_, used)| *used)).map(|(field, _)| format!("rules[{position}].{field}")),
+        );
+    }
+    fields
+}
+
+/// What an accepted route should still be told: rules that this release lets through.
+fn accepted(spec: &IsrRouteSpec) -> String {
+    let passing: Vec<_> = (spec.rules.iter().enumerate())
+        .filter(|(_, rule)| rule.revalidate.is_none())
+        .map(|(position, _)| format!("rules[{position}]"))
+        .collect();
+    if spec.suspend {
+        "suspended: everything passes through until suspend is false".to_owned()
+    } else if passing.is_empty() {
+        "the route is in force".to_owned()
+    } else {
+        format!(
+            "the route is in force; without revalidate, {} passes through in this release",
+            passing.join(", ")
+        )
+    }
+}

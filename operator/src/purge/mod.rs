@@ -1,0 +1,639 @@
+//! Purges: from a request to a line, and from acknowledgements to "every replica did it". Pure state, no client.
+//!
+//! ```text
+//! RevalidationRequest ─apply─► waiting ─plan─► in flight ─(the caller writes sequence and identity)─► committed
+//!                                 ▲               │ abandon                                            │   │
+//!                                 └───────────────┘                        line ─► ledger ─► push ◄────┘   │
+//!                                                                          targets ◄── acks, reports ──► Ready
+//! ```
+//!
+//! The one entry point is [`Purges`]. A line reaches sidecars only after its number is durable in the request's status;
+//! so at start the ledger is what the requests that exist say it is.
+
+mod identity;
+mod ledger;
+mod progress;
+mod requested;
+mod selection;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coppice_api::{
+    RevalidationRequest, RevalidationRequestSpec, RevalidationRequestStatus, Span,
+    names::{condition, reason::Reason},
+    status::Conditions,
+};
+use coppice_cache::ledger::{Line, Selector};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+pub use identity::identity;
+pub use ledger::{Lines, MAX_AHEAD_MS, MAX_BYTES, MAX_LINES};
+pub use progress::Report;
+pub use requested::request as requested;
+pub(crate) use requested::request_name;
+pub use selection::{MAX_SELECTOR_BYTES, selector};
+
+use crate::{
+    index::{Index, RouteNotFound},
+    state::ObjectName,
+    status,
+};
+use ledger::Ledger;
+use progress::Progress;
+
+/// `deadline` where a request says nothing.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(5);
+
+/// All requests and ledgers.
+#[derive(Debug, Default)]
+pub struct Purges {
+    requests: BTreeMap<ObjectName, Entry>,
+    ledgers: BTreeMap<String, Ledger>,
+    /// Requests whose status may read differently, or that may be planned, since it was last asked for.
+    dirty: BTreeSet<ObjectName>,
+    /// Committed purges that are not complete, by namespace and sequence.
+    open: BTreeMap<(String, u64), ObjectName>,
+    /// The first list of requests has been taken over; later sequences that nobody here gave are not believed.
+    restored: bool,
+    /// Plans are made: everything that decides about targets is known.
+    synced: bool,
+}
+
+/// One request.
+#[derive(Debug)]
+struct Entry {
+    uid: String,
+    generation: i64,
+    spec: RevalidationRequestSpec,
+    identity: String,
+    standing: Standing,
+    /// A line of this request is being written.
+    in_flight: Option<u64>,
+    /// The last committed line: what the status says, even while the next one waits.
+    last: Option<(u64, String)>,
+    /// The deadline has passed, and whoever reads the status was told.
+    late: bool,
+}
+
+/// Where a request stands.
+#[derive(Debug)]
+enum Standing {
+    /// Something is wrong with it.
+    Invalid(String),
+    /// The route that it names does not exist; it waits for it.
+    RouteNotFound,
+    /// A purge that has no line yet.
+    Waiting(Selector),
+    /// It has a line.
+    Committed(Progress),
+    /// It had a line before this operator started; its targets are found when all pods are known.
+    Restored(Timestamp),
+    /// It was complete before this operator started.
+    Settled(Box<RevalidationRequestStatus>),
+    /// It was there before there was anything to purge.
+    Adopted(Timestamp),
+}
+
+/// A line that is to be written. The caller writes `status` to the request's status, with the object's uid as
+/// precondition, and then says [`Purges::committed`]; if it could not be written, [`Purges::abandoned`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The request.
+    pub name: ObjectName,
+    /// Its uid.
+    pub uid: String,
+    /// What is purged; written as `status.identity`.
+    pub identity: String,
+    /// The line; its sequence is written as `status.sequence`.
+    pub line: Line,
+    /// The whole status to write.
+    pub status: RevalidationRequestStatus,
+}
+
+/// What is true of a request right now: the input of its status.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestFacts {
+    /// The newest generation.
+    pub generation: i64,
+    /// `Accepted`, `Invalid` or `RouteNotFound`.
+    pub accepted: Reason,
+    /// For people.
+    pub message: String,
+    /// The last committed line and its identity.
+    pub last: Option<(u64, String)>,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// No line is committed for what it asks now.
+    None,
+    /// It has a line.
+    Committed(CommittedFacts),
+    /// It was complete before this operator started: the status that says so.
+    Settled(Box<RevalidationRequestStatus>),
+    /// It was there before there was anything to purge, since this moment.
+    Adopted(Timestamp),
+}
+
+/// What is true of a committed purge right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedFacts {
+    /// When the line was committed.
+    pub started: Timestamp,
+    /// When every target had done it.
+    pub completed: Option<Timestamp>,
+    /// How many pods are targets.
+    pub targeted: usize,
+    /// Of these, how many hold the line.
+    pub acknowledged: usize,
+    /// Of these, how many have looked through their pages.
+    pub swept: usize,
+    /// The pods that it waits for; empty where it is not known yet whom it concerns.
+    pub missing: Vec<String>,
+    /// Whether its targets are known.
+    pub targets_known: bool,
+    /// The deadline, where it has passed.
+    pub late: Option<Duration>,
+    /// Stored pages that it concerned.
+    pub matched: u64,
+    /// Of these, how many were regenerated at once.
+    pub regenerated: u64,
+    /// Of these, how many could not be regenerated.
+    pub failed: u64,
+}
+
+impl Purges {
+    /// A request is there, or has changed.
+    pub fn apply(&mut self, request: &RevalidationRequest) -> bool {
+        let Some(name) = ObjectName::of(&request.metadata) else {
+            tracing::warn!("a RevalidationRequest without name or namespace is left out");
+            return false;
+        };
+        let identity = identity(request);
+        let uid = request.metadata.uid.clone().unwrap_or_default();
+        let generation = request.metadata.generation.unwrap_or_default();
+        if let Some(entry) = self.requests.get_mut(&name)
+            && entry.uid == uid
+            && entry.identity == identity
+        {
+            if entry.generation == generation && entry.spec == request.spec {
+                return false;
+            }
+            entry.generation = generation;
+            entry.spec = request.spec.clone();
+            entry.late = false;
+            self.dirty.insert(name);
+            return true;
+        }
+        let standing = match selection::selector(&request.spec) {
+            Ok(selector) => Standing::Waiting(selector),
+            Err(problems) => Standing::Invalid(problems.join("; ")),
+        };
+        let old = self.requests.remove(&name).filter(|old| old.uid == uid);
+        self.open.retain(|_, open| *open != name);
+        let (in_flight, last) = old.map_or((None, None), |old| (old.in_flight, old.last));
+        self.requests.insert(
+            name.clone(),
+            Entry {
+                uid,
+                generation,
+                spec: request.spec.clone(),
+                identity,
+                standing,
+                in_flight,
+                last,
+                late: false,
+            },
+        );
+        self.dirty.insert(name);
+        true
+    }
+
+    /// A request is there that must purge nothing: `coppice dev` starts with an empty cache.
+    pub fn adopt(&mut self, request: &RevalidationRequest, now: Timestamp) -> bool {
+        if !self.apply(request) {
+            return false;
+        }
+        let entry = ObjectName::of(&request.metadata).and_then(|name| self.requests.get_mut(&name));
+        if let Some(entry) = entry
+            && matches!(entry.standing, Standing::Waiting(_))
+        {
+            entry.standing = Standing::Adopted(now);
+        }
+        true
+    }
+
+    /// A request is no more; its line stays.
+    pub fn delete(&mut self, namespace: &str, name: &str) -> bool {
+        let name = ObjectName::new(namespace, name);
+        self.open.retain(|_, open| *open != name);
+        let known = self.requests.remove(&name).is_some();
+        if known {
+            self.dirty.insert(name);
+        }
+        known
+    }
+
+    /// These are all requests that there are. The first time, the ledgers are rebuilt from them.
+    pub fn reset(&mut self, requests: &[RevalidationRequest]) -> bool {
+        let keep: BTreeSet<_> = requests
+            .iter()
+            .filter_map(|request| ObjectName::of(&request.metadata))
+            .collect();
+        let gone: Vec<_> = self
+            .requests
+            .keys()
+            .filter(|name| !keep.contains(name))
+            .cloned()
+            .collect();
+        let mut changed = false;
+        for name in gone {
+            changed |= self.delete(&name.namespace, &name.name);
+        }
+        for request in requests {
+            changed |= self.apply(request);
+        }
+        if !self.restored {
+            self.restored = true;
+            self.restore(requests);
+        }
+        changed
+    }
+
+    /// Everything that decides about targets is known: purges may be planned, and those that an earlier operator
+    /// committed find their targets.
+    pub fn sync(&mut self, index: &Index, now: Timestamp) {
+        self.synced = true;
+        for (name, entry) in &mut self.requests {
+            let Standing::Restored(started) = entry.standing else {
+                continue;
+            };
+            let Some((sequence, _)) = entry.last else {
+                continue;
+            };
+            let route = entry.spec.route_ref.as_ref().map(|route| route.name.as_str());
+            let mut targets = index.targets(&name.namespace, route).unwrap_or_default();
+            // A sidecar that started later has nothing old. Kubernetes writes whole seconds.
+            targets.retain(|(_, pod)| {
+                (index.sidecar_since(&name.namespace, pod))
+                    .is_none_or(|since| since.as_second() <= started.as_second() + 1)
+            });
+            entry.standing = Standing::Committed(Progress::new(targets, started, now));
+            self.open.insert((name.namespace.clone(), sequence), name.clone());
+        }
+        self.dirty.extend(self.requests.keys().cloned());
+    }
+
+    /// The line that this request needs now, if any; at most one of a request is in flight.
+    pub fn plan(
+        &mut self,
+        name: &ObjectName,
+        index: &Index,
+        previous: Option<&RevalidationRequestStatus>,
+        now: Timestamp,
+    ) -> Option<Commit> {
+        let entry = self.requests.get_mut(name).filter(|_| self.synced)?;
+        if entry.in_flight.is_some() {
+            return None;
+        }
+        let selector = match &entry.standing {
+            Standing::Waiting(selector) => selector.clone(),
+            Standing::RouteNotFound => selection::selector(&entry.spec).ok()?,
+            _ => return None,
+        };
+        if let Err(RouteNotFound) = index.targets(&name.namespace, selector.route.as_deref()) {
+            entry.standing = Standing::RouteNotFound;
+            return None;
+        }
+        let sequence = self.ledgers.entry(name.namespace.clone()).or_default().plan(now);
+        entry.in_flight = Some(sequence);
+        entry.standing = Standing::Waiting(selector.clone());
+        let facts = RequestFacts {
+            generation: entry.generation,
+            accepted: Reason::Accepted,
+            message: accepted(&entry.spec),
+            last: Some((sequence, entry.identity.clone())),
+            stage: Stage::Committed(CommittedFacts {
+                started: now,
+                completed: None,
+                targeted: 0,
+                acknowledged: 0,
+                swept: 0,
+                missing: Vec::new(),
+                targets_known: false,
+                late: None,
+                matched: 0,
+                regenerated: 0,
+                failed: 0,
+            }),
+        };
+        Some(Commit {
+            name: name.clone(),
+            uid: entry.uid.clone(),
+            identity: entry.identity.clone(),
+            line: Line {
+                sequence,
+                selector,
+                strategy: selection::strategy(entry.spec.strategy),
+            },
+            status: status::request(&facts, previous, now),
+        })
+    }
+
+    /// The commit is durable: its line goes out, to the sidecars that run now and to those that come later.
+    pub fn committed(&mut self, commit: &Commit, index: &Index, now: Timestamp) {
+        let namespace = &commit.name.namespace;
+        let sequence = commit.line.sequence;
+        if let Some(entry) =
+            (self.requests.get_mut(&commit.name)).filter(|entry| entry.in_flight == Some(sequence))
+        {
+            entry.in_flight = None;
+            entry.last = Some((sequence, commit.identity.clone()));
+            if entry.identity == commit.identity {
+                let targets = index.targets(namespace, commit.line.selector.route.as_deref());
+                let progress = Progress::new(targets.unwrap_or_default(), now, now);
+                if progress.completed.is_none() {
+                    self.open
+                        .insert((namespace.clone(), sequence), commit.name.clone());
+                }
+                entry.standing = Standing::Committed(progress);
+            }
+            self.dirty.insert(commit.name.clone());
+        }
+        self.ledgers
+            .entry(namespace.clone())
+            .or_default()
+            .commit(commit.line.clone());
+    }
+
+    /// The commit could not be written: the request waits as before, until it is planned again.
+    pub fn abandoned(&mut self, commit: &Commit) {
+        let sequence = commit.line.sequence;
+        if let Some(entry) =
+            (self.requests.get_mut(&commit.name)).filter(|entry| entry.in_flight == Some(sequence))
+        {
+            entry.in_flight = None;
+        }
+        (self.ledgers.entry(commit.name.namespace.clone()).or_default()).abandon(sequence);
+    }
+
+    /// A route has come: requests that waited for it may be planned.
+    pub fn route_appeared(&mut self, route: &ObjectName) {
+        let waiting = self.requests.iter().filter(|(name, entry)| {
+            name.namespace == route.namespace
+                && matches!(entry.standing, Standing::RouteNotFound)
+                && (entry.spec.route_ref.as_ref()).is_some_and(|wanted| wanted.name == route.name)
+        });
+        self.dirty.extend(waiting.map(|(name, _)| name.clone()));
+    }
+
+    /// A sidecar has connected and says which head it has; what it holds by that counts as acknowledged. `None`: this
+    /// ledger cannot have given that head, so the sidecar must start empty.
+    pub fn connect(
+        &mut self,
+        namespace: &str,
+        uid: &str,
+        head: u64,
+        now: Timestamp,
+    ) -> (watch::Receiver<Arc<Lines>>, bool) {
+        let ledger = self.ledgers.entry(namespace.to_owned()).or_default();
+        let lines = ledger.subscribe();
+        let believed = ledger.hear(head, now);
+        let floor = ledger.lines().floor();
+        let known = if believed { head } else { 0 };
+        self.each_open(namespace, 0..=floor, |sequence, progress| {
+            sequence > known && progress.overtake(uid, now)
+        });
+        self.ack(namespace, uid, known, now);
+        (lines, believed)
+    }
+
+    /// A sidecar holds every line up to this head.
+    pub fn ack(&mut self, namespace: &str, uid: &str, head: u64, now: Timestamp) -> bool {
+        self.each_open(namespace, 0..=head, |_, progress| progress.ack(uid, now))
+    }
+
+    /// A sidecar says how far its sweep for a line is.
+    pub fn report(&mut self, namespace: &str, uid: &str, report: &Report, now: Timestamp) -> bool {
+        self.each_open(namespace, report.sequence..=report.sequence, |_, progress| {
+            progress.report(uid, report, now)
+        })
+    }
+
+    /// A pod is no more: it is nobody's target.
+    pub fn gone(&mut self, namespace: &str, uid: &str, now: Timestamp) -> bool {
+        self.each_open(namespace, 0..=u64::MAX, |_, progress| progress.gone(uid, now))
+    }
+
+    /// Time has passed: requests whose deadline it was say so.
+    pub fn tick(&mut self, now: Timestamp) -> bool {
+        let mut changed = false;
+        for name in self.open.values() {
+            if let Some(entry) = self.requests.get_mut(name)
+                && !entry.late
+                && entry.overdue(now).is_some()
+            {
+                entry.late = true;
+                changed = true;
+                self.dirty.insert(name.clone());
+            }
+        }
+        changed
+    }
+
+    /// What is true of a request right now; `None`: there is none of this name, or its line is being written and only
+    /// the commit may write the status.
+    pub fn facts(&self, name: &ObjectName, now: Timestamp) -> Option<RequestFacts> {
+        let entry = self
+            .requests
+            .get(name)
+            .filter(|entry| entry.in_flight.is_none())?;
+        let (accepted, message) = match &entry.standing {
+            Standing::Invalid(message) => (Reason::Invalid, message.clone()),
+            Standing::RouteNotFound => {
+                let route = entry
+                    .spec
+                    .route_ref
+                    .as_ref()
+                    .map_or("", |route| route.name.as_str());
+                (
+                    Reason::RouteNotFound,
+                    format!(
+                        "routeRef.name: there is no IsrRoute {route:?} in namespace {:?}: correct the name, or apply the route and this purge follows",
+                        name.namespace
+                    ),
+                )
+            }
+            _ => (Reason::Accepted, accepted(&entry.spec)),
+        };
+        Some(RequestFacts {
+            generation: entry.generation,
+            accepted,
+            message,
+            last: entry.last.clone(),
+            stage: match &entry.standing {
+                Standing::Invalid(_) | Standing::RouteNotFound | Standing::Waiting(_) => Stage::None,
+                Standing::Committed(progress) => Stage::Committed(entry.committed_facts(progress, now)),
+                Standing::Restored(started) => {
+                    Stage::Committed(entry.committed_facts(&Progress::unknown(*started), now))
+                }
+                Standing::Settled(status) => Stage::Settled(status.clone()),
+                Standing::Adopted(since) => Stage::Adopted(*since),
+            },
+        })
+    }
+
+    /// Is there a request of this name?
+    pub fn contains(&self, name: &ObjectName) -> bool {
+        self.requests.contains_key(name)
+    }
+
+    /// The published lines of a namespace.
+    pub fn lines(&self, namespace: &str) -> Arc<Lines> {
+        self.ledgers.get(namespace).map(Ledger::lines).unwrap_or_default()
+    }
+
+    /// How many requests are not complete.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The requests whose status may read differently, or that may be planned, since the last call.
+    pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Takes over what an earlier operator committed.
+    fn restore(&mut self, requests: &[RevalidationRequest]) {
+        let mut lines: BTreeMap<String, (Vec<Line>, BTreeSet<u64>)> = BTreeMap::new();
+        for request in requests {
+            let Some((name, status)) = ObjectName::of(&request.metadata).zip(request.status.as_ref()) else {
+                continue;
+            };
+            let Some(sequence) = status.sequence.and_then(|sequence| u64::try_from(sequence).ok()) else {
+                continue;
+            };
+            let Some(entry) = self.requests.get_mut(&name) else {
+                continue;
+            };
+            let (kept, lost) = lines.entry(name.namespace.clone()).or_default();
+            let was = status.identity.clone().unwrap_or_default();
+            entry.last = Some((sequence, was.clone()));
+            match &entry.standing {
+                Standing::Waiting(selector) if was == entry.identity => {
+                    kept.push(Line {
+                        sequence,
+                        selector: selector.clone(),
+                        strategy: selection::strategy(entry.spec.strategy),
+                    });
+                    let started = status
+                        .start_time
+                        .as_ref()
+                        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+                    entry.standing = if status.is_true(condition::READY) {
+                        Standing::Settled(Box::new(status.clone()))
+                    } else {
+                        Standing::Restored(started)
+                    };
+                }
+                // What that line purged is not known any more: a sidecar that does not hold it must doubt its pages.
+                _ => {
+                    lost.insert(sequence);
+                }
+            }
+        }
+        for (namespace, (kept, lost)) in lines {
+            self.ledgers.entry(namespace).or_default().restore(kept, &lost);
+        }
+    }
+
+    /// Lets every open purge of a range of sequences advance; those that change are dirty, the complete ones closed.
+    fn each_open(
+        &mut self,
+        namespace: &str,
+        sequences: std::ops::RangeInclusive<u64>,
+        mut advance: impl FnMut(u64, &mut Progress) -> bool,
+    ) -> bool {
+        let range = (namespace.to_owned(), *sequences.start())..=(namespace.to_owned(), *sequences.end());
+        let mut complete = Vec::new();
+        let mut changed = false;
+        for (key, name) in self.open.range(range) {
+            let Some(Standing::Committed(progress)) =
+                self.requests.get_mut(name).map(|entry| &mut entry.standing)
+            else {
+                continue;
+            };
+            if advance(key.1, progress) {
+                changed = true;
+                self.dirty.insert(name.clone());
+                if progress.completed.is_some() {
+                    complete.push(key.clone());
+                }
+            }
+        }
+        for key in complete {
+            self.open.remove(&key);
+        }
+        changed
+    }
+}
+
+impl Entry {
+    /// The deadline, if it has passed and the purge is not complete.
+    fn overdue(&self, now: Timestamp) -> Option<Duration> {
+        let started = match &self.standing {
+            Standing::Committed(progress) if progress.completed.is_none() => progress.started,
+            Standing::Restored(started) => *started,
+            _ => return None,
+        };
+        let deadline = self
+            .spec
+            .deadline
+            .map_or(DEFAULT_DEADLINE, |Span(deadline)| deadline);
+        let passed = Duration::try_from(now.duration_since(started)).is_ok_and(|passed| passed >= deadline);
+        passed.then_some(deadline)
+    }
+
+    fn committed_facts(&self, progress: &Progress, now: Timestamp) -> CommittedFacts {
+        let pages = progress.pages();
+        CommittedFacts {
+            started: progress.started,
+            completed: progress.completed,
+            targeted: progress.targeted(),
+            acknowledged: progress.acknowledged(),
+            swept: progress.swept(),
+            missing: progress.missing(),
+            targets_known: matches!(self.standing, Standing::Committed(_)),
+            late: self.overdue(now),
+            matched: pages.matched,
+            regenerated: pages.regenerated,
+            failed: pages.failed,
+        }
+    }
+}
+
+/// What an accepted request should still be told: fields that have no effect yet.
+fn accepted(spec: &RevalidationRequestSpec) -> String {
+    let fields: Vec<_> = [
+        ("repeatAfter", spec.repeat_after.is_some()),
+        ("ttlAfterFinished", spec.ttl_after_finished.is_some()),
+    ]
+    .iter()
+    .filter(|(_, used)| *used)
+    .map(|(field, _)| *field)
+    .collect();
+    match fields.as_slice() {
+        [] => "the purge is in force".to_owned(),
+        [field] => format!("the purge is in force; {field} has no effect in this release"),
+        fields => format!(
+            "the purge is in force; {} have no effect in this release",
+            fields.join(" and ")
+        ),
+    }
+}
