@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use coppice_cache::outcome::Outcome;
+use coppice_cache::outcome::{Outcome, PassReason};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -190,11 +190,19 @@ pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) 
 }
 
 async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
-    Answered {
-        response: site.passage.pass(peer, request, pass::Forward::Bypass).await,
-        outcome: Outcome::Bypass,
-        reason: "no-rule",
-        age: None,
+    let reason = PassReason::NoRoute;
+    Answered::passed(site.passage.pass(peer, request, reason).await, reason)
+}
+
+impl Answered {
+    /// An answer to a request that passed through.
+    pub const fn passed(response: Response<Body>, reason: PassReason) -> Self {
+        Self {
+            response,
+            outcome: Outcome::Bypass,
+            reason: reason.as_str(),
+            age: None,
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use coppice_cache::{
+    cache_status::CacheStatus,
+    outcome::{Outcome, PassReason},
+};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, RETRY_AFTER, TE, UPGRADE},
@@ -45,40 +49,9 @@ pub struct Passage {
 #[derive(Debug, Clone, Copy)]
 pub struct Own;
 
-/// Why a request is passed through, as RFC 9211 puts it: the value of `fwd`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Forward {
-    /// Something says that this request is not to be cached.
-    Bypass,
-    /// The method.
-    Method,
-    /// Something else about the request.
-    Request,
-}
-
-impl Forward {
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bypass => "bypass",
-            Self::Method => "method",
-            Self::Request => "request",
-        }
-    }
-
-    /// The whole field value.
-    const fn cache_status(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Bypass => "coppice; fwd=bypass",
-            Self::Method => "coppice; fwd=method",
-            Self::Request => "coppice; fwd=request",
-        })
-    }
-}
-
 impl Passage {
     /// Passes a request of the visitor at `peer` through. What comes back is the app's answer, or our own 502 or 504.
-    pub async fn pass(&self, peer: IpAddr, mut request: Request<Body>, why: Forward) -> Response<Body> {
+    pub async fn pass(&self, peer: IpAddr, mut request: Request<Body>, why: PassReason) -> Response<Body> {
         if request.method() == Method::CONNECT {
             return said(
                 own(
@@ -195,10 +168,13 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Says in the answer that it was passed through, and why.
-fn said(mut response: Response<Body>, why: Forward) -> Response<Body> {
+fn said(mut response: Response<Body>, why: PassReason) -> Response<Body> {
     let headers = response.headers_mut();
-    headers.insert(X_COPPICE_CACHE, HeaderValue::from_static("BYPASS"));
-    headers.append(CACHE_STATUS, why.cache_status());
+    headers.insert(
+        X_COPPICE_CACHE,
+        HeaderValue::from_static(Outcome::Bypass.as_str()),
+    );
+    headers.append(CACHE_STATUS, CacheStatus::passed(why).value());
     response
 }
 
