@@ -1,41 +1,43 @@
 //! What only the engine can judge: patterns, hostnames, tag templates. The sidecar checks the same again.
 
-use coppice_cache::config::Route;
+use coppice_cache::{
+    config::{Config, Route},
+    routes::{ConfigError, Routes, Shadowed},
+};
 
-/// Everything that the engine would refuse in this route, each with its field.
-pub(super) fn problems(_route: &Route) -> Vec<String> {
-    Vec::new()
-}
-
-/// One path that a route claims.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Claim {
-    /// For this host; `None`: any.
-    pub(super) hostname: Option<String>,
-    /// What the pattern matches, whatever its parameters are called.
-    pub(super) shape: String,
-    /// As written, with its field.
-    pub(super) path: String,
-}
-
-/// What a route claims, once for each of its hostnames.
-pub(super) fn claims(route: &Route) -> Vec<Claim> {
-    let hostnames: Vec<_> = if route.hostnames.is_empty() {
-        vec![None]
-    } else {
-        route.hostnames.iter().cloned().map(Some).collect()
+/// Everything that the engine would refuse in this route, each with its field; else the paths that never hold because
+/// another path of the route goes before them.
+pub(super) fn alone(route: &Route) -> Result<Vec<Shadowed>, Vec<String>> {
+    let config = Config {
+        routes: vec![route.clone()],
     };
-    let mut claims = Vec::new();
-    for (position, rule) in route.rules.iter().enumerate() {
-        for path in &rule.paths {
-            for hostname in &hostnames {
-                claims.push(Claim {
-                    hostname: hostname.clone(),
-                    shape: path.clone(),
-                    path: format!("rules[{position}] {path:?}"),
-                });
-            }
+    match Routes::compile(&config) {
+        Ok(routes) => Ok(routes.shadowed().to_vec()),
+        Err(errors) => Err(errors.iter().map(|error| words(route, error)).collect()),
+    }
+}
+
+/// The paths that never hold because another route of the same pods goes before them.
+pub(super) fn conflicts(config: &Config) -> Vec<Shadowed> {
+    match Routes::compile(config) {
+        Ok(routes) => (routes.shadowed().iter())
+            .filter(|shadowed| shadowed.loser.0 != shadowed.winner.0)
+            .cloned()
+            .collect(),
+        Err(errors) => {
+            // Each route compiled alone, and names are unique; the sidecars will refuse it and say so.
+            tracing::error!(?errors, "routes that compile alone do not compile together");
+            Vec::new()
         }
     }
-    claims
+}
+
+fn words(route: &Route, error: &ConfigError) -> String {
+    let ConfigError { field, problem, .. } = error;
+    let position =
+        (error.rule.as_ref()).and_then(|name| route.rules.iter().position(|rule| rule.name == *name));
+    match position {
+        Some(position) => format!("rules[{position}].{field}: {problem}"),
+        None => format!("{field}: {problem}"),
+    }
 }

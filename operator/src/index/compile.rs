@@ -1,6 +1,10 @@
 //! From what the user wrote to what a sidecar must know: defaults filled in, everything checked, every problem named.
 
-use std::{collections::BTreeSet, fmt::Display, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write as _},
+    time::Duration,
+};
 
 use coppice_api::{
     Interval, IsrRoute, IsrRouteSpec, Span,
@@ -8,7 +12,7 @@ use coppice_api::{
     quantity::parse_bytes,
     route::{Key, Override, Rule, Scheme},
 };
-use coppice_cache::config;
+use coppice_cache::{config, routes::Shadowed};
 
 use super::{check, selector::Selector};
 
@@ -64,10 +68,13 @@ pub fn compile(route: &IsrRoute) -> Verdict {
             .map(|host| host.to_ascii_lowercase())
             .collect(),
         suspend: route.spec.suspend || !unsupported.is_empty(),
-        origin: origin(&route.spec, &mut problems),
+        origin: origin(&route.spec),
         rules: rules(&route.spec.rules, &mut problems),
     };
-    problems.0.extend(check::problems(&compiled));
+    let shadowed = check::alone(&compiled).unwrap_or_else(|errors| {
+        problems.0.extend(errors);
+        Vec::new()
+    });
     if !problems.0.is_empty() {
         return Verdict {
             reason: Reason::Invalid,
@@ -76,7 +83,7 @@ pub fn compile(route: &IsrRoute) -> Verdict {
         };
     }
     let (reason, message) = if unsupported.is_empty() {
-        (Reason::Accepted, accepted(&route.spec))
+        (Reason::Accepted, accepted(&route.spec, &shadowed))
     } else {
         let fields = unsupported.join(", ");
         (
@@ -106,17 +113,11 @@ impl Problems {
     }
 }
 
-fn origin(spec: &IsrRouteSpec, problems: &mut Problems) -> config::Origin {
+fn origin(spec: &IsrRouteSpec) -> config::Origin {
     let origin = spec.origin.as_ref();
     let timeout = origin
         .and_then(|origin| origin.timeout)
         .map_or(DEFAULT_TIMEOUT, |Span(timeout)| timeout);
-    if timeout.is_zero() {
-        problems.add(
-            "origin.timeout",
-            "no app answers in no time: write a duration such as 30s, or leave it out",
-        );
-    }
     config::Origin {
         timeout,
         scheme: match origin.and_then(|origin| origin.scheme) {
@@ -127,16 +128,10 @@ fn origin(spec: &IsrRouteSpec, problems: &mut Problems) -> config::Origin {
 }
 
 fn rules(rules: &[Rule], problems: &mut Problems) -> Vec<config::Rule> {
-    if rules.is_empty() {
-        problems.add("rules", "a route needs at least one rule");
-    }
     let mut names = BTreeSet::new();
     (rules.iter().enumerate())
         .map(|(position, rule)| {
             let field = format!("rules[{position}]");
-            if rule.paths.is_empty() {
-                problems.add(format_args!("{field}.paths"), "a rule needs at least one path");
-            }
             if let Some(name) = &rule.name
                 && !names.insert(name)
             {
@@ -220,20 +215,33 @@ fn unsupported(spec: &IsrRouteSpec) -> Vec<String> {
     fields
 }
 
-/// What an accepted route should still be told: rules that this release lets through.
-fn accepted(spec: &IsrRouteSpec) -> String {
+/// What an accepted route should still be told: rules that this release lets through, paths that never hold.
+fn accepted(spec: &IsrRouteSpec, shadowed: &[Shadowed]) -> String {
     let passing: Vec<_> = (spec.rules.iter().enumerate())
         .filter(|(_, rule)| rule.revalidate.is_none())
         .map(|(position, _)| format!("rules[{position}]"))
         .collect();
-    if spec.suspend {
+    let mut message = if spec.suspend {
         "suspended: everything passes through until suspend is false".to_owned()
-    } else if passing.is_empty() {
-        "the route is in force".to_owned()
     } else {
-        format!(
-            "the route is in force; without revalidate, {} passes through in this release",
-            passing.join(", ")
-        )
+        "the route is in force".to_owned()
+    };
+    if !passing.is_empty() {
+        let rules = passing.join(", ");
+        let _ = write!(
+            message,
+            "; without revalidate, {rules} passes through in this release"
+        );
     }
+    for Shadowed {
+        path, loser, winner, ..
+    } in shadowed
+    {
+        let _ = write!(
+            message,
+            "; path {path:?} of {} never holds: {} has it before",
+            loser.1, winner.1
+        );
+    }
+    message
 }

@@ -142,8 +142,12 @@ impl Namespace {
             (Reason::Accepted, Some(((_, winner), conflict))) => (
                 Reason::Conflicted,
                 format!(
-                    "{} is served by the older IsrRoute {winner:?}, which claims the same path for the same pods; the other paths are in force: remove the path from one of the two",
-                    conflict.path
+                    "path {:?} for {} is served by the older IsrRoute {winner:?}, which claims it for the same pods; the other paths are in force: remove the path from one of the two",
+                    conflict.path,
+                    conflict
+                        .hostname
+                        .as_ref()
+                        .map_or("any host".to_owned(), |host| format!("host {host:?}")),
                 ),
             ),
             (Reason::Invalid, _) => match &entry.in_force {

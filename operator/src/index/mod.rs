@@ -98,6 +98,7 @@ struct PodEntry {
 struct Conflict {
     generations: (i64, i64),
     path: String,
+    hostname: Option<String>,
 }
 
 impl RouteEntry {
@@ -484,32 +485,27 @@ impl Namespace {
             .filter_map(|name| self.routes.get(name).map(|entry| (name, entry)))
             .collect();
         routes.sort_by_key(|(name, entry)| entry.precedence(name));
-        let mut claimed: BTreeMap<_, (&String, i64)> = BTreeMap::new();
-        let mut conflicts = Vec::new();
-        for (name, entry) in &routes {
-            for claim in entry.route().map(check::claims).unwrap_or_default() {
-                match claimed.get(&(claim.hostname.clone(), claim.shape.clone())) {
-                    Some((winner, generation)) if winner != name => conflicts.push((
-                        ((*name).clone(), (*winner).clone()),
-                        Conflict {
-                            generations: (entry.generation, *generation),
-                            path: claim.path,
-                        },
-                    )),
-                    _ => {
-                        claimed.insert((claim.hostname, claim.shape), (*name, entry.generation));
-                    }
-                }
-            }
+        let config = Config {
+            routes: (routes.iter())
+                .filter_map(|(_, entry)| entry.route().cloned())
+                .collect(),
+        };
+        for shadowed in check::conflicts(&config) {
+            let (loser, winner) = (shadowed.loser.0.to_string(), shadowed.winner.0.to_string());
+            let generation = |name| {
+                self.routes
+                    .get(name)
+                    .map(|entry| entry.generation)
+                    .unwrap_or_default()
+            };
+            let conflict = Conflict {
+                generations: (generation(&loser), generation(&winner)),
+                path: shadowed.path,
+                hostname: shadowed.hostname,
+            };
+            self.conflicts.entry((loser, winner)).or_insert(conflict);
         }
-        let routes = routes
-            .iter()
-            .filter_map(|(_, entry)| entry.route().cloned())
-            .collect();
-        for (pair, conflict) in conflicts {
-            self.conflicts.entry(pair).or_insert(conflict);
-        }
-        Compiled::new(Config { routes })
+        Compiled::new(config)
     }
 
     /// Forgets conflicts of which one side has changed or gone; returns those who had lost.

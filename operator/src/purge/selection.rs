@@ -1,7 +1,7 @@
 //! From the selectors that the user wrote to the selector of a line.
 
 use coppice_api::{RevalidationRequestSpec, Strategy};
-use coppice_cache::ledger;
+use coppice_cache::{hostname::Hostname, ledger, path, pattern::Pattern};
 
 /// All selectors of a request together are at most this many bytes.
 pub const MAX_SELECTOR_BYTES: usize = 8 << 10;
@@ -27,6 +27,25 @@ pub fn selector(spec: &RevalidationRequestSpec) -> Result<ledger::Selector, Vec<
         problems.push(
             "spec: nothing is selected: name paths, patterns or tags, or say everything: true".to_owned(),
         );
+    }
+    for (position, path) in spec.paths.iter().enumerate() {
+        if let Err(error) = path::check(path) {
+            problems.push(format!(
+                "paths[{position}]: no visited page has the path {path:?}: {error}"
+            ));
+        }
+    }
+    for (position, pattern) in spec.patterns.iter().enumerate() {
+        if let Err(error) = Pattern::parse(pattern) {
+            problems.push(format!(
+                "patterns[{position}]: {pattern:?} is no path pattern: {error}"
+            ));
+        }
+    }
+    for (position, host) in spec.hostnames.iter().enumerate() {
+        if let Err(error) = Hostname::parse(&host.to_ascii_lowercase()) {
+            problems.push(format!("hostnames[{position}]: {host:?} is no hostname: {error}"));
+        }
     }
     for (position, tag) in spec.tags.iter().enumerate() {
         if tag.is_empty() || tag.len() > MAX_TAG_BYTES {
