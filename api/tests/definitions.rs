@@ -6,7 +6,7 @@ use coppice_api::crds;
 use serde_json::Value;
 
 fn schema_of(definition: &impl serde::Serialize) -> Value {
-    let definition = serde_json::to_value(definition).unwrap();
+    let definition = serde_json::to_value(definition).expect("a definition is JSON");
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
