@@ -6,6 +6,8 @@ pub mod config;
 pub mod hostname;
 pub mod key;
 pub mod ledger;
+#[cfg(test)]
+mod mk;
 pub mod outcome;
 pub mod path;
 pub mod pattern;

@@ -235,3 +235,6 @@ impl Routes {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ pub enum Problem {
     #[error("no path of the rule captures [{0}]; name a capture of one of its paths")]
     Capture(String),
     /// Not the name of a header field.
-    #[error("{0:?} is no name of a header field; use letters, digits and hyphens")]
+    #[error("{0:?} is no name of a header field; use lower-case letters, digits and hyphens")]
     HeaderName(String),
     /// Not a value of a header field.
     #[error("{0:?} is no value of a header field; use visible ASCII and spaces")]
