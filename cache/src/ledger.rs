@@ -1,4 +1,27 @@
 //! The purge ledger: a purge is a line, and pages are checked against the lines that they have not seen.
+//!
+//! ```text
+//! append(lines, head, floor) ──► compiled lines, newest last, bounded
+//! head()                     ──► the stamp of a flight that takes off now; what a page remembers to be checked through
+//! effect(facts, since)       ──► the strongest strategy among the lines after `since` that select the page
+//! ```
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use compact_str::CompactString;
+use parking_lot::Mutex;
+
+use crate::{hostname::Hostname, path, pattern::Pattern};
+
+/// A ledger in memory holds this many lines; the oldest go, and raise the floor.
+pub const MAX_LINES: usize = 4096;
 
 /// One purge: what it selects and what its visitors may get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,5 +70,442 @@ impl Strategy {
             Self::Expire => "Expire",
             Self::Delete => "Delete",
         }
+    }
+}
+
+impl Strategy {
+    /// For an atomic byte; 0 is "no line matches".
+    pub(crate) const fn encode(strategy: Option<Self>) -> u8 {
+        match strategy {
+            None => 0,
+            Some(Self::Refresh) => 1,
+            Some(Self::Expire) => 2,
+            Some(Self::Delete) => 3,
+        }
+    }
+
+    pub(crate) const fn decode(byte: u8) -> Option<Self> {
+        match byte {
+            0 => None,
+            1 => Some(Self::Refresh),
+            2 => Some(Self::Expire),
+            _ => Some(Self::Delete),
+        }
+    }
+}
+
+/// What a line may select a page by.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Name of the IsrRoute.
+    pub route: &'a str,
+    /// Host of the key; a port does not count.
+    pub host: &'a str,
+    /// Public path, as visited.
+    pub path: &'a str,
+    /// The page's tags.
+    pub tags: Tags<'a>,
+}
+
+/// The tags of a page, as far as they are known.
+#[derive(Debug, Clone, Copy)]
+pub enum Tags<'a> {
+    /// All of them.
+    Known(&'a [CompactString]),
+    /// The app has not answered yet: any tag may be among them, so every purge of a tag matches.
+    Unknown,
+}
+
+/// The lines that this process has seen, newest last. Read without a lock; written by whoever holds the stream.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Sequence of the newest line; never above what `book` holds, so who reads a head finds its lines.
+    head: AtomicU64,
+    book: ArcSwap<Book>,
+    /// Held while the book is replaced.
+    writing: Mutex<()>,
+}
+
+/// An immutable state of the ledger.
+#[derive(Debug, Clone, Default)]
+struct Book {
+    head: u64,
+    floor: Floor,
+    /// In ascending order of sequence.
+    lines: VecDeque<Arc<Compiled>>,
+}
+
+/// How far back the book reaches: what was checked through less than `sequence` has missed lines, which together were
+/// at most as strong as `strategy`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Floor {
+    sequence: u64,
+    strategy: Option<Strategy>,
+}
+
+/// A line, ready to be matched.
+#[derive(Debug)]
+struct Compiled {
+    line: Line,
+    hostnames: Vec<Hostname>,
+    patterns: Vec<Pattern>,
+    /// The selector cannot be understood in full: it selects every page that its route leaves.
+    everything: bool,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sequence of the newest line that it has taken; 0: none.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Takes the lines after its head, in any order; others are known already and change nothing. Afterwards the head is
+    /// at least `head`. What was checked through less than `floor` has missed lines that nobody can name any more, and is
+    /// treated as expired: visitors wait for a new page, and an app that is down does not cost the old one.
+    ///
+    /// Returns the sequences of the lines that were new.
+    pub fn append(&self, lines: impl IntoIterator<Item = Line>, head: u64, floor: u64) -> Vec<u64> {
+        let _writing = self.writing.lock();
+        let mut book = Book::clone(&self.book.load());
+        let mut new: Vec<_> = lines
+            .into_iter()
+            .filter(|line| line.sequence > book.head)
+            .map(|line| Arc::new(Compiled::new(line)))
+            .collect();
+        new.sort_by_key(|line| line.line.sequence);
+        new.dedup_by_key(|line| line.line.sequence);
+        let sequences: Vec<_> = new.iter().map(|line| line.line.sequence).collect();
+        if floor > book.head {
+            book.raise_floor(floor, Strategy::Expire);
+        }
+        book.lines.extend(new);
+        while book.lines.len() > MAX_LINES {
+            if let Some(oldest) = book.lines.pop_front() {
+                book.raise_floor(oldest.line.sequence, oldest.line.strategy);
+            }
+        }
+        let newest = sequences.last().copied().unwrap_or_default();
+        book.head = book.head.max(head).max(newest).max(floor);
+        let head = book.head;
+        self.book.store(Arc::new(book));
+        self.head.store(head, Ordering::Release);
+        sequences
+    }
+
+    /// Forgets everything. The caller drops all pages and lets no flight that is in the air be stored: their stamps mean
+    /// nothing in the ledger that follows.
+    pub fn reset(&self) {
+        let _writing = self.writing.lock();
+        self.head.store(0, Ordering::Release);
+        self.book.store(Arc::default());
+    }
+
+    /// The strongest strategy among the lines after `since` that select the page; `None`: it is untouched.
+    pub fn effect(&self, facts: &Facts<'_>, since: u64) -> Option<Strategy> {
+        self.look(facts, since).0
+    }
+
+    /// [`Ledger::effect`], and the head that this answer is good for.
+    pub fn look(&self, facts: &Facts<'_>, since: u64) -> (Option<Strategy>, u64) {
+        let book = self.book.load();
+        (book.effect(facts, since), book.head)
+    }
+
+    /// The line that has this sequence selects the page. A line that is no longer held selects nothing.
+    pub fn selects(&self, sequence: u64, facts: &Facts<'_>) -> bool {
+        let book = self.book.load();
+        book.lines
+            .binary_search_by_key(&sequence, |line| line.line.sequence)
+            .is_ok_and(|at| book.lines[at].selects(facts))
+    }
+
+    /// The lines after `since`, oldest first; `None` where the ledger does not reach back that far.
+    pub fn lines_after(&self, since: u64) -> Option<Vec<Line>> {
+        let book = self.book.load();
+        (since >= book.floor.sequence).then(|| book.after(since).map(|line| line.line.clone()).collect())
+    }
+}
+
+impl Book {
+    fn raise_floor(&mut self, sequence: u64, strategy: Strategy) {
+        self.floor = Floor {
+            sequence: self.floor.sequence.max(sequence),
+            strategy: self.floor.strategy.max(Some(strategy)),
+        };
+    }
+
+    fn after(&self, since: u64) -> impl Iterator<Item = &Arc<Compiled>> {
+        let from = self.lines.partition_point(|line| line.line.sequence <= since);
+        self.lines.range(from..)
+    }
+
+    fn effect(&self, facts: &Facts<'_>, since: u64) -> Option<Strategy> {
+        let mut strongest = (since < self.floor.sequence)
+            .then_some(self.floor.strategy)
+            .flatten();
+        for line in self.after(since) {
+            // What is no stronger cannot change the answer: its selector need not be looked at.
+            if Some(line.line.strategy) > strongest && line.selects(facts) {
+                strongest = Some(line.line.strategy);
+            }
+            if strongest == Some(Strategy::Delete) {
+                break;
+            }
+        }
+        strongest
+    }
+}
+
+impl Compiled {
+    /// Never fails: what cannot be parsed selects everything that the route leaves. When in doubt, revalidate.
+    fn new(line: Line) -> Self {
+        let selector = &line.selector;
+        let hostnames: Result<Vec<_>, _> = selector
+            .hostnames
+            .iter()
+            .map(|name| Hostname::parse(name))
+            .collect();
+        let patterns: Result<Vec<_>, _> = selector
+            .patterns
+            .iter()
+            .map(|text| Pattern::parse(text))
+            .collect();
+        let (hostnames, patterns, understood) = match (hostnames, patterns) {
+            (Ok(hostnames), Ok(patterns)) => (hostnames, patterns, true),
+            _ => (Vec::new(), Vec::new(), false),
+        };
+        let everything = selector.everything || !understood;
+        Self {
+            line,
+            hostnames,
+            patterns,
+            everything,
+        }
+    }
+
+    fn selects(&self, facts: &Facts<'_>) -> bool {
+        let selector = &self.line.selector;
+        if selector
+            .route
+            .as_deref()
+            .is_some_and(|route| route != facts.route)
+        {
+            return false;
+        }
+        if !self.hostnames.is_empty() && !self.hostnames.iter().any(|name| name.matches(facts.host)) {
+            return false;
+        }
+        self.everything
+            || self.selects_tags(facts.tags)
+            || selector
+                .paths
+                .iter()
+                .any(|purged| path::covers(purged, facts.path))
+            || self.selects_by_pattern(facts.path)
+    }
+
+    /// Like a path, a pattern covers the data of the pages that it matches.
+    fn selects_by_pattern(&self, visited: &str) -> bool {
+        if self.patterns.is_empty() {
+            return false;
+        }
+        let page = path::data_path(visited);
+        self.patterns.iter().any(|pattern| {
+            pattern.is_match(visited) || page.as_deref().is_some_and(|page| pattern.is_match(page))
+        })
+    }
+
+    fn selects_tags(&self, tags: Tags<'_>) -> bool {
+        let selected = &self.line.selector.tags;
+        match tags {
+            Tags::Unknown => !selected.is_empty(),
+            Tags::Known(tags) => selected.iter().any(|tag| tags.iter().any(|own| own == tag)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn selector(terms: &[&str]) -> Selector {
+        let mut selector = Selector::default();
+        for term in terms {
+            let (kind, value) = term.split_once(' ').unwrap_or((term, ""));
+            let value = value.to_owned();
+            match kind {
+                "route" => selector.route = Some(value),
+                "host" => selector.hostnames.push(value),
+                "path" => selector.paths.push(value),
+                "pattern" => selector.patterns.push(value),
+                "tag" => selector.tags.push(value),
+                "everything" => selector.everything = true,
+                _ => panic!("no such term: {term}"),
+            }
+        }
+        selector
+    }
+
+    fn line(sequence: u64, terms: &[&str], strategy: Strategy) -> Line {
+        Line {
+            sequence,
+            selector: selector(terms),
+            strategy,
+        }
+    }
+
+    fn ledger(lines: impl IntoIterator<Item = Line>) -> Ledger {
+        let ledger = Ledger::new();
+        ledger.append(lines, 0, 0);
+        ledger
+    }
+
+    fn tags(tags: &[&str]) -> Vec<CompactString> {
+        tags.iter().copied().map(CompactString::from).collect()
+    }
+
+    fn facts<'a>(path: &'a str, tags: &'a [CompactString]) -> Facts<'a> {
+        Facts {
+            route: "shop",
+            host: "shop.example.com:8080",
+            path,
+            tags: Tags::Known(tags),
+        }
+    }
+
+    #[rstest]
+    #[case(&["path /blog/a"], true)]
+    #[case(&["path /blog/a/"], true)]
+    #[case(&["path /blog"], false)]
+    #[case(&["path /blog/A"], false)]
+    #[case(&["pattern /blog/[slug]"], true)]
+    #[case(&["pattern /docs/[slug]"], false)]
+    #[case(&["tag post:a"], true)]
+    #[case(&["tag post"], false)]
+    #[case(&["everything"], true)]
+    #[case(&["everything", "route shop"], true)]
+    #[case(&["everything", "route blog"], false)]
+    #[case(&["everything", "host shop.example.com"], true)]
+    #[case(&["everything", "host *.example.com"], true)]
+    #[case(&["everything", "host example.com"], false)]
+    #[case(&["tag post:a", "host example.com"], false)]
+    #[case(&["tag other", "path /blog/a"], true)]
+    #[case(&["host shop.example.com"], false)]
+    #[case(&["route shop"], false)]
+    // What cannot be read selects everything that the route leaves.
+    #[case(&["pattern /blog/[slug"], true)]
+    #[case(&["tag other", "host *.*"], true)]
+    #[case(&["pattern /blog/[slug", "route blog"], false)]
+    fn ledger_selects(#[case] terms: &[&str], #[case] expected: bool) {
+        let ledger = ledger([line(7, terms, Strategy::Expire)]);
+        let tags = tags(&["blog", "post:a"]);
+        let facts = facts("/blog/a", &tags);
+        assert_eq!(ledger.effect(&facts, 0), expected.then_some(Strategy::Expire));
+        assert_eq!(ledger.selects(7, &facts), expected);
+        assert!(!ledger.selects(8, &facts));
+    }
+
+    #[rstest]
+    #[case(&["path /blog/a"], true)]
+    #[case(&["path /blog/a/"], true)]
+    #[case(&["pattern /blog/[slug]"], true)]
+    #[case(&["path /blog/b"], false)]
+    #[case(&["pattern /docs/[slug]"], false)]
+    fn ledger_covers_the_data_of_a_page(#[case] terms: &[&str], #[case] expected: bool) {
+        let ledger = ledger([line(7, terms, Strategy::Refresh)]);
+        let facts = facts("/_next/data/build-1/blog/a.json", &[]);
+        assert_eq!(ledger.effect(&facts, 0).is_some(), expected);
+    }
+
+    #[test]
+    fn ledger_combines_the_lines_after_a_stamp() {
+        let ledger = ledger([
+            line(1, &["everything"], Strategy::Delete),
+            line(2, &["everything"], Strategy::Refresh),
+            line(3, &["everything"], Strategy::Expire),
+            line(4, &["everything"], Strategy::Refresh),
+        ]);
+        let effects: Vec<_> = (0..=5)
+            .map(|since| ledger.effect(&facts("/", &[]), since))
+            .collect();
+        let expected = [
+            Some(Strategy::Delete),
+            Some(Strategy::Expire),
+            Some(Strategy::Expire),
+            Some(Strategy::Refresh),
+            None,
+            None,
+        ];
+        assert_eq!(effects, expected);
+    }
+
+    #[test]
+    fn ledger_counts_unknown_tags_as_matching() {
+        let ledger = ledger([line(1, &["tag x"], Strategy::Refresh)]);
+        let unknown = Facts {
+            tags: Tags::Unknown,
+            ..facts("/", &[])
+        };
+        assert_eq!(ledger.effect(&unknown, 0), Some(Strategy::Refresh));
+        assert_eq!(ledger.effect(&facts("/", &[]), 0), None);
+    }
+
+    #[test]
+    fn ledger_takes_a_line_once() {
+        let ledger = Ledger::new();
+        let lines = [2, 1, 2].map(|sequence| line(sequence, &["everything"], Strategy::Refresh));
+        assert_eq!(ledger.append(lines.clone(), 2, 0), [1, 2]);
+        assert_eq!(ledger.append(lines, 5, 0), Vec::<u64>::new());
+        assert_eq!(ledger.head(), 5);
+        assert_eq!(ledger.lines_after(0).unwrap().len(), 2);
+        assert_eq!(ledger.lines_after(1).unwrap()[0].sequence, 2);
+    }
+
+    #[test]
+    fn ledger_expires_what_lies_before_the_floor() {
+        let ledger = Ledger::new();
+        ledger.append([], 10, 0);
+        ledger.append([line(30, &["path /x"], Strategy::Refresh)], 30, 20);
+        let facts = facts("/", &[]);
+        assert_eq!(ledger.effect(&facts, 10), Some(Strategy::Expire));
+        assert_eq!(ledger.effect(&facts, 20), None);
+        assert_eq!(ledger.lines_after(10), None);
+        assert_eq!(ledger.lines_after(20).unwrap().len(), 1);
+        // It reaches back to the head that was held before: nothing was missed.
+        ledger.append([line(40, &["path /x"], Strategy::Refresh)], 40, 25);
+        assert_eq!(ledger.effect(&facts, 24), None);
+    }
+
+    #[test]
+    fn ledger_is_bounded_and_forgets_nothing_that_mattered() {
+        let ledger = Ledger::new();
+        ledger.append([line(1, &["path /gone"], Strategy::Delete)], 1, 0);
+        let many = 2..=(MAX_LINES as u64 + 1);
+        ledger.append(
+            many.map(|sequence| line(sequence, &["path /x"], Strategy::Refresh)),
+            0,
+            0,
+        );
+        assert_eq!(ledger.lines_after(1).unwrap().len(), MAX_LINES);
+        assert_eq!(ledger.effect(&facts("/gone", &[]), 0), Some(Strategy::Delete));
+        assert_eq!(ledger.effect(&facts("/other", &[]), 1), None);
+    }
+
+    #[test]
+    fn ledger_starts_anew() {
+        let ledger = ledger([line(9, &["everything"], Strategy::Delete)]);
+        ledger.reset();
+        assert_eq!((ledger.head(), ledger.effect(&facts("/", &[]), 0)), (0, None));
+        assert_eq!(
+            ledger.append([line(3, &["everything"], Strategy::Refresh)], 3, 0),
+            [3]
+        );
     }
 }

@@ -3,14 +3,21 @@
 
 pub mod cache_status;
 pub mod config;
+pub mod control;
+pub mod flights;
 pub mod hostname;
 pub mod key;
 pub mod ledger;
+pub mod lifetime;
+mod location;
 #[cfg(test)]
 mod mk;
 pub mod outcome;
+pub mod page;
 pub mod path;
 pub mod pattern;
 pub mod routes;
+pub mod store;
 pub mod template;
 pub mod time;
+pub mod verdict;

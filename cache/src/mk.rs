@@ -1,10 +1,15 @@
 //! Builders for the tests of this crate.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
 
 use crate::{
     config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
-    routes::Routes,
+    key::Key,
+    page::{Page, Parts, TagSet},
+    routes::{Plan, Routes},
+    time::Moment,
 };
 
 /// A rule that keeps pages for a minute.
@@ -48,4 +53,34 @@ pub(crate) fn mk_routes(routes: Vec<Route>) -> Routes {
 
 pub(crate) fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// The plan of a rule for any path, changed by `change`, of the route `shop`: fresh for a minute, stale for an hour.
+pub(crate) fn mk_plan(change: impl FnOnce(&mut Rule)) -> Plan {
+    let mut rule = mk_rule("all", &["/[[...path]]"]);
+    rule.expire = Duration::from_hours(1);
+    rule.tags = texts(&["site"]);
+    change(&mut rule);
+    let plan = mk_routes(vec![mk_route("shop", &[], vec![rule])]).plans()[0].clone();
+    Arc::into_inner(plan).expect("the routes are gone")
+}
+
+pub(crate) fn mk_key(path: &str) -> Arc<Key> {
+    Arc::new(Key::new(Scheme::Https, "example.com", path, "").expect("a good key"))
+}
+
+/// A page of `plan` whose body has `length` bytes.
+pub(crate) fn mk_page(plan: &Plan, path: &str, stamp: u64, length: usize) -> Page {
+    Page::new(Parts {
+        key: mk_key(path),
+        route: plan.route.clone(),
+        rule: plan.name.clone(),
+        fingerprint: plan.fingerprint,
+        status: StatusCode::OK,
+        headers: Box::default(),
+        body: vec![0; length].into(),
+        tags: TagSet::new(plan.tags(path), []).expect("few tags"),
+        stamp,
+        stored: Moment(0),
+    })
 }

@@ -1,0 +1,290 @@
+//! `Cache-Control` and `Vary` as RFC 9111 writes them: lists of directives and names, over any number of fields.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// What an answer's `Cache-Control` says, as far as a shared cache is concerned.
+///
+/// A directive that occurs twice counts once; of two ages the shorter counts, and one that cannot be read is zero
+/// (RFC 9111 §4.2.1: such an answer is stale).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheControl {
+    /// Must not be stored.
+    pub no_store: bool,
+    /// Must not be stored by a shared cache. The form that names fields counts as the one that does not.
+    pub private: bool,
+    /// Must not be used without asking again.
+    pub no_cache: bool,
+    /// May be stored although something else speaks against it.
+    pub public: bool,
+    /// Must not be used stale.
+    pub must_revalidate: bool,
+    /// Must not be used stale by a shared cache.
+    pub proxy_revalidate: bool,
+    /// May only be stored by who knows its status code.
+    pub must_understand: bool,
+    /// The body must not be transformed.
+    pub no_transform: bool,
+    /// Fresh for so long.
+    pub max_age: Option<Duration>,
+    /// Fresh for so long in a shared cache.
+    pub s_maxage: Option<Duration>,
+    /// RFC 5861: may be used stale for so long while a new one is fetched.
+    pub stale_while_revalidate: Option<Duration>,
+    /// RFC 5861: may be used stale for so long where none can be had.
+    pub stale_if_error: Option<Duration>,
+}
+
+impl CacheControl {
+    /// Reads every `Cache-Control` field of an answer.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self::parse(headers.get_all(header::CACHE_CONTROL))
+    }
+
+    /// Reads the values of a field of this grammar.
+    pub fn parse<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
+        let mut control = Self::default();
+        for value in values {
+            for (name, argument) in directives(value.as_bytes()) {
+                control.take(name, argument);
+            }
+        }
+        control
+    }
+
+    fn take(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
+        let flag = [
+            ("no-store", &mut self.no_store),
+            ("private", &mut self.private),
+            ("no-cache", &mut self.no_cache),
+            ("public", &mut self.public),
+            ("must-revalidate", &mut self.must_revalidate),
+            ("proxy-revalidate", &mut self.proxy_revalidate),
+            ("must-understand", &mut self.must_understand),
+            ("no-transform", &mut self.no_transform),
+        ]
+        .into_iter()
+        .find(|(word, _)| is(word));
+        if let Some((_, flag)) = flag {
+            *flag = true;
+            return;
+        }
+        let span = [
+            ("max-age", &mut self.max_age),
+            ("s-maxage", &mut self.s_maxage),
+            ("stale-while-revalidate", &mut self.stale_while_revalidate),
+            ("stale-if-error", &mut self.stale_if_error),
+        ]
+        .into_iter()
+        .find(|(word, _)| is(word));
+        if let Some((_, span)) = span {
+            let seconds = seconds(argument);
+            *span = Some(span.map_or(seconds, |known| known.min(seconds)));
+        }
+    }
+}
+
+/// Seconds as RFC 9111 §1.2.2 writes them: more than 2³¹ counts as 2³¹, what is no number as none at all.
+fn seconds(argument: Option<&[u8]>) -> Duration {
+    const MOST: u64 = 1 << 31;
+    let digits = argument.unwrap_or_default();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Duration::ZERO;
+    }
+    let number = digits.iter().fold(0_u64, |number, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u64::from(digit - b'0'))
+            .min(MOST)
+    });
+    Duration::from_secs(number)
+}
+
+/// The directives of one field: names, and arguments without their quotes (what a quoted argument escapes stays escaped).
+///
+/// A comma inside quotes separates nothing. A quote that is never closed is no quote: the text after it is read as
+/// directives, so that `no-store` is rather found where it is not meant than missed where it is.
+fn directives(field: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = field;
+    std::iter::from_fn(move || {
+        rest = rest.trim_ascii_start();
+        while let Some(after) = rest.strip_prefix(b",") {
+            rest = after.trim_ascii_start();
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'='))
+            .unwrap_or(rest.len());
+        let name = rest[..end].trim_ascii();
+        rest = &rest[end..];
+        let Some(argument) = rest.strip_prefix(b"=") else {
+            return Some((name, None));
+        };
+        let argument = argument.trim_ascii_start();
+        let value;
+        if let Some((quoted, after)) = quoted(argument) {
+            // What stands between the closing quote and the comma belongs to nothing.
+            let end = after.iter().position(|byte| *byte == b',').unwrap_or(after.len());
+            (value, rest) = (quoted, &after[end..]);
+        } else {
+            let end = argument
+                .iter()
+                .position(|byte| *byte == b',')
+                .unwrap_or(argument.len());
+            (value, rest) = (argument[..end].trim_ascii(), &argument[end..]);
+        }
+        Some((name, Some(value)))
+    })
+}
+
+/// What a quoted string at the start of `text` holds, and what follows it; `None` if there is none that is closed.
+fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inner = text.strip_prefix(b"\"")?;
+    let mut escaped = false;
+    for (at, byte) in inner.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return Some((&inner[..at], &inner[at + 1..])),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What an answer's `Vary` means for a cache that keys by none of the headers of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vary {
+    /// It names nothing, or only what no request that may be answered from the store carries: Next.js's own set, and
+    /// `Accept-Encoding`, since bodies are asked for and stored as identity.
+    Harmless,
+    /// It names something else, or everything: the answer is for who asked.
+    Matters,
+}
+
+impl Vary {
+    /// Reads every `Vary` field of an answer.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let harmless = headers.get_all(header::VARY).iter().all(|value| {
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .map(<[u8]>::trim_ascii)
+                .filter(|name| !name.is_empty())
+                .all(|name| HeaderName::from_bytes(name).is_ok_and(|name| is_harmless(name.as_str())))
+        });
+        if harmless { Self::Harmless } else { Self::Matters }
+    }
+}
+
+fn is_harmless(name: &str) -> bool {
+    matches!(name, "accept-encoding" | "rsc" | "next-url") || name.starts_with("next-router-")
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn control(values: &[&str]) -> CacheControl {
+        let values: Vec<_> = values
+            .iter()
+            .map(|value| HeaderValue::from_str(value).unwrap())
+            .collect();
+        CacheControl::parse(&values)
+    }
+
+    #[rstest]
+    #[case(&["no-store"], true, false)]
+    #[case(&["public, No-Store"], true, false)]
+    #[case(&["public", "max-age=1 , no-store"], true, false)]
+    #[case(&["private"], false, true)]
+    #[case(&["private=\"set-cookie, x\""], false, true)]
+    #[case(&["private, no-cache, no-store, max-age=0"], true, true)]
+    #[case(&["ext=\"no-store, private\""], false, false)]
+    #[case(&["ext=\"a\\\", no-store\", private"], false, true)]
+    #[case(&["ext=\"no-store\"x, private"], false, true)]
+    // A quote that is never closed is no quote.
+    #[case(&["ext=\"a, no-store"], true, false)]
+    #[case(&["no-stores, xprivate, no store"], false, false)]
+    #[case(&["no-store=1"], true, false)]
+    #[case(&[",,, ,no-store,,"], true, false)]
+    #[case(&["=no-store, ="], false, false)]
+    #[case(&[""], false, false)]
+    fn control_forbids(#[case] values: &[&str], #[case] no_store: bool, #[case] private: bool) {
+        let control = control(values);
+        assert_eq!((control.no_store, control.private), (no_store, private));
+    }
+
+    #[rstest]
+    #[case("max-age=60", Some(60))]
+    #[case("max-age=\"60\"", Some(60))]
+    #[case("max-age = 60", Some(60))]
+    #[case("max-age=60, max-age=5", Some(5))]
+    #[case("max-age=-1", Some(0))]
+    #[case("max-age=1.5", Some(0))]
+    #[case("max-age", Some(0))]
+    #[case("max-age=", Some(0))]
+    #[case("max-age=99999999999999999999", Some(1 << 31))]
+    #[case("s-maxage=60", None)]
+    fn control_max_age(#[case] value: &str, #[case] expected: Option<u64>) {
+        assert_eq!(control(&[value]).max_age, expected.map(Duration::from_secs));
+    }
+
+    #[test]
+    fn control_reads_all_directives() {
+        let read = control(&[
+            "public, no-cache, must-revalidate, proxy-revalidate, must-understand, no-transform",
+            "s-maxage=1, stale-while-revalidate=2, stale-if-error=3",
+        ]);
+        let expected = CacheControl {
+            public: true,
+            no_cache: true,
+            must_revalidate: true,
+            proxy_revalidate: true,
+            must_understand: true,
+            no_transform: true,
+            s_maxage: Some(Duration::from_secs(1)),
+            stale_while_revalidate: Some(Duration::from_secs(2)),
+            stale_if_error: Some(Duration::from_secs(3)),
+            ..CacheControl::default()
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[rstest]
+    #[case(&[], Vary::Harmless)]
+    #[case(&["Accept-Encoding"], Vary::Harmless)]
+    #[case(&["RSC, Next-Router-State-Tree, Next-Router-Prefetch", "Next-Url, accept-encoding"], Vary::Harmless)]
+    #[case(&["next-router-segment-prefetch,,"], Vary::Harmless)]
+    #[case(&["*"], Vary::Matters)]
+    #[case(&["Accept-Encoding, *"], Vary::Matters)]
+    #[case(&["RSC, Cookie"], Vary::Matters)]
+    #[case(&["RSC", "Accept-Language"], Vary::Matters)]
+    #[case(&["Next-Action"], Vary::Matters)]
+    #[case(&["not a name"], Vary::Matters)]
+    fn vary_matters(#[case] values: &[&str], #[case] expected: Vary) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::VARY, HeaderValue::from_str(value).unwrap());
+        }
+        assert_eq!(Vary::of(&headers), expected);
+    }
+
+    proptest::proptest! {
+        /// Whatever the bytes: no panic, and `no-store` between commas and outside of quotes is found.
+        #[test]
+        fn control_is_total(before in "[ -~]{0,40}", after in "[ -~]{0,40}") {
+            let text = format!("{before},no-store,{after}");
+            let quotes = before.contains('"');
+            let found = control(&[&text]).no_store;
+            proptest::prop_assert!(found || quotes, "{}", text);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Who is in the air: at most one flight a key that may be joined, and the keys whose answers are known to be unstorable.
+//!
+//! ```text
+//! board ──► Lead: take off now, stamped        Join: wait for the one in the air        Pass: do not wait at all
+//!   learn(tags)     what purges are compared with from now on
+//!   close           too large: nobody joins any more
+//!   land            stored only if nothing overtook it
+//! ```
+//!
+//! Pure state: the flight itself is the caller's `F`. Whoever holds this behind a lock holds it for these calls alone.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use ahash::RandomState;
+
+use crate::{
+    key::Key,
+    ledger::{Facts, Ledger, Tags},
+    lifetime::Unstorable,
+    page::TagSet,
+    routes::Plan,
+    time::Moment,
+};
+
+/// How long a key whose answer was not storable skips the queue.
+pub const MARKER_TTL: Duration = Duration::from_mins(2);
+/// An unsafe request invalidates its URL at most once in this time.
+pub const UNSAFE_TTL: Duration = Duration::from_secs(3);
+/// At most this many keys are marked; the oldest mark goes.
+pub const MAX_MARKERS: usize = 4096;
+
+/// Flights in the air, by key.
+#[derive(Debug)]
+pub struct Flights<F> {
+    aloft: HashMap<Arc<Key>, Slot<F>, RandomState>,
+    marks: Marks<Unstorable>,
+    /// Keys that an unsafe request has just invalidated.
+    unsafe_requests: Marks<()>,
+    /// Number of the last flight.
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Slot<F> {
+    flight: Arc<F>,
+    ticket: Ticket,
+    /// Known once the app's headers are there.
+    tags: Option<TagSet>,
+    closed: Option<Unstorable>,
+    /// Something other than a line has overtaken it.
+    overtaken: bool,
+}
+
+/// One flight: proof of having boarded as its lead.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    key: Arc<Key>,
+    route: Arc<str>,
+    number: u64,
+    stamp: u64,
+}
+
+impl Ticket {
+    /// The ledger's head before the flight's request leaves.
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// What it fetches.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    fn facts<'a>(&'a self, tags: Option<&'a TagSet>) -> Facts<'a> {
+        Facts {
+            route: &self.route,
+            host: self.key.host(),
+            path: self.key.path(),
+            tags: tags.map_or(Tags::Unknown, |tags| Tags::Known(tags.all())),
+        }
+    }
+}
+
+/// What somebody who needs a new page does.
+#[derive(Debug)]
+pub enum Boarding<F> {
+    /// Nothing that may be joined is in the air: this flight takes off now.
+    Lead {
+        /// The new flight.
+        flight: Arc<F>,
+        /// To be given back when it lands.
+        ticket: Ticket,
+        /// The flight that it takes the place of: overtaken, it ends for those who wait for it, unstored.
+        overtaken: Option<Arc<F>>,
+    },
+    /// Wait for this one.
+    Join(Arc<F>),
+    /// The one in the air takes no more: the visitor's own request passes through.
+    Pass(Unstorable),
+}
+
+/// How a flight ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landing {
+    /// Nothing has overtaken it: its page may be stored.
+    Clear,
+    /// A purge, an unsafe request or a reset has: its page is for those who waited, and is not stored.
+    Overtaken,
+}
+
+impl<F> Default for Flights<F> {
+    fn default() -> Self {
+        Self {
+            aloft: HashMap::default(),
+            marks: Marks::default(),
+            unsafe_requests: Marks::default(),
+            count: 0,
+        }
+    }
+}
+
+impl<F> Flights<F> {
+    /// Boards for `key`. `make` builds the flight if one takes off.
+    ///
+    /// A flight is joined only if no line after its stamp selects it; as long as its tags are not known, every purge of a
+    /// tag does.
+    pub fn board(
+        &mut self,
+        key: &Arc<Key>,
+        plan: &Plan,
+        ledger: &Ledger,
+        make: impl FnOnce() -> F,
+    ) -> Boarding<F> {
+        if let Some(slot) = self.aloft.get(&**key) {
+            if let Some(reason) = slot.closed {
+                return Boarding::Pass(reason);
+            }
+            if slot.ticket.route == plan.route && !slot.is_overtaken(ledger) {
+                return Boarding::Join(slot.flight.clone());
+            }
+        }
+        self.count += 1;
+        let ticket = Ticket {
+            key: key.clone(),
+            route: plan.route.clone(),
+            number: self.count,
+            stamp: ledger.head(),
+        };
+        let flight = Arc::new(make());
+        let slot = Slot {
+            flight: flight.clone(),
+            ticket: ticket.clone(),
+            tags: None,
+            closed: None,
+            overtaken: false,
+        };
+        let overtaken = self.aloft.insert(key.clone(), slot).map(|slot| slot.flight);
+        Boarding::Lead {
+            flight,
+            ticket,
+            overtaken,
+        }
+    }
+
+    /// The flight for a key that may be joined now.
+    pub fn joinable(&self, key: &Key, ledger: &Ledger) -> Option<Arc<F>> {
+        self.aloft
+            .get(key)
+            .filter(|slot| slot.closed.is_none() && !slot.is_overtaken(ledger))
+            .map(|slot| slot.flight.clone())
+    }
+
+    /// The app's headers are there: purges are compared with these tags from now on.
+    pub fn learn(&mut self, ticket: &Ticket, tags: &TagSet) {
+        if let Some(slot) = self.current(ticket) {
+            slot.tags = Some(tags.clone());
+        }
+    }
+
+    /// The answer will not be stored; whoever comes from now on passes through.
+    pub fn close(&mut self, ticket: &Ticket, reason: Unstorable) {
+        if let Some(slot) = self.current(ticket) {
+            slot.closed = Some(reason);
+        }
+    }
+
+    /// The flight has ended. Its page may be stored if the landing is clear, while the caller still keeps others from
+    /// calling here: a reset that comes later then finds the page in the store. `tags` as far as they are known.
+    pub fn land(&mut self, ticket: &Ticket, tags: Option<&TagSet>, ledger: &Ledger) -> Landing {
+        let Some(slot) = self.current(ticket) else {
+            return Landing::Overtaken;
+        };
+        let overtaken = slot.overtaken || ledger.effect(&ticket.facts(tags), ticket.stamp).is_some();
+        self.aloft.remove(&*ticket.key);
+        if overtaken {
+            Landing::Overtaken
+        } else {
+            Landing::Clear
+        }
+    }
+
+    /// An unsafe request to a URL succeeded: what is in the air for it was asked for before. False, and nothing is done:
+    /// the same happened less than [`UNSAFE_TTL`] ago.
+    pub fn overtake(&mut self, key: &Arc<Key>, now: Moment) -> bool {
+        if self.unsafe_requests.get(key, now).is_some() {
+            return false;
+        }
+        self.unsafe_requests.set(key, (), now + UNSAFE_TTL);
+        if let Some(slot) = self.aloft.get_mut(&**key) {
+            slot.overtaken = true;
+        }
+        true
+    }
+
+    /// The ledger starts anew, so the stamps of all that is in the air mean nothing.
+    pub fn overtake_all(&mut self) {
+        for slot in self.aloft.values_mut() {
+            slot.overtaken = true;
+        }
+    }
+
+    /// The answer for a key was not storable: the next ones skip the queue for [`MARKER_TTL`].
+    pub fn mark(&mut self, key: &Arc<Key>, reason: Unstorable, now: Moment) {
+        self.marks.set(key, reason, now + MARKER_TTL);
+    }
+
+    /// Why the answer for a key is known to be unstorable: a visitor then skips the queue. A regeneration does not ask, so
+    /// that a purge is tried at once.
+    pub fn marked(&self, key: &Key, now: Moment) -> Option<Unstorable> {
+        self.marks.get(key, now)
+    }
+
+    /// The answer for a key has been stored.
+    pub fn unmark(&mut self, key: &Key) {
+        self.marks.by_key.remove(key);
+    }
+
+    /// Rules have changed: what was not storable may be so now.
+    pub fn unmark_all(&mut self) {
+        self.marks = Marks::default();
+    }
+
+    /// Number of flights in the air, those that were overtaken left out.
+    pub fn len(&self) -> usize {
+        self.aloft.len()
+    }
+
+    /// Nothing is in the air.
+    pub fn is_empty(&self) -> bool {
+        self.aloft.is_empty()
+    }
+
+    fn current(&mut self, ticket: &Ticket) -> Option<&mut Slot<F>> {
+        self.aloft
+            .get_mut(&*ticket.key)
+            .filter(|slot| slot.ticket.number == ticket.number)
+    }
+}
+
+impl<F> Slot<F> {
+    fn is_overtaken(&self, ledger: &Ledger) -> bool {
+        self.overtaken
+            || ledger
+                .effect(&self.ticket.facts(self.tags.as_ref()), self.ticket.stamp)
+                .is_some()
+    }
+}
+
+/// Something that holds for keys for a while; bounded.
+#[derive(Debug)]
+struct Marks<V> {
+    by_key: HashMap<Arc<Key>, (V, Moment), RandomState>,
+    /// In the order in which they end, since all last equally long; a key that was marked again occurs twice.
+    ending: VecDeque<(Arc<Key>, Moment)>,
+}
+
+impl<V> Default for Marks<V> {
+    fn default() -> Self {
+        Self {
+            by_key: HashMap::default(),
+            ending: VecDeque::default(),
+        }
+    }
+}
+
+impl<V: Copy> Marks<V> {
+    fn get(&self, key: &Key, now: Moment) -> Option<V> {
+        self.by_key
+            .get(key)
+            .filter(|(_, until)| *until > now)
+            .map(|(value, _)| *value)
+    }
+
+    fn set(&mut self, key: &Arc<Key>, value: V, until: Moment) {
+        self.by_key.insert(key.clone(), (value, until));
+        self.ending.push_back((key.clone(), until));
+        while self.ending.len() > MAX_MARKERS {
+            let Some((key, until)) = self.ending.pop_front() else {
+                return;
+            };
+            if self.by_key.get(&*key).is_some_and(|(_, known)| *known == until) {
+                self.by_key.remove(&*key);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Where a redirect leads: whether it comes back to the key that it answers, which would be a loop for all who get it.
+
+use std::borrow::Cow;
+
+use http::{HeaderValue, Uri};
+
+use crate::{key::Key, path};
+
+/// Whether a `Location` leads back to the same scheme, host and path, or cannot be read. The query does not count, since
+/// parameters that are ignored would hide a loop.
+pub(crate) fn comes_back(location: Option<&HeaderValue>, key: &Key) -> bool {
+    let Some(text) = location.and_then(|value| value.to_str().ok()).map(str::trim) else {
+        return true;
+    };
+    if has_scheme(text) {
+        return absolute(text, key);
+    }
+    if text.starts_with("//") {
+        return absolute(&format!("{}:{text}", key.scheme().as_str()), key);
+    }
+    let target = text.split(['?', '#']).next().unwrap_or_default();
+    if target.is_empty() {
+        return true;
+    }
+    let target = if target.starts_with('/') {
+        Cow::Borrowed(target)
+    } else {
+        let folder = key.path().rfind('/').map_or("/", |slash| &key.path()[..=slash]);
+        Cow::Owned(format!("{folder}{target}"))
+    };
+    is_same_path(&target, key.path())
+}
+
+/// `mailto:x` has a scheme, `a/b:c` has none (RFC 3986 §4.2).
+fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    })
+}
+
+fn absolute(text: &str, key: &Key) -> bool {
+    let scheme = text.split(':').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(key.scheme().as_str()) {
+        return false;
+    }
+    let text = text.split('#').next().unwrap_or_default();
+    let Ok(uri) = text.parse::<Uri>() else {
+        return true;
+    };
+    let Some(host) = uri.host() else {
+        return true;
+    };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let standard = if key.scheme().as_str() == "https" { 443 } else { 80 };
+    let authority = match uri.port_u16() {
+        Some(port) if port != standard => format!("{host}:{port}"),
+        _ => host,
+    };
+    authority == key.host() && is_same_path(uri.path(), key.path())
+}
+
+/// The same path once its dot segments are gone and its escapes are read.
+fn is_same_path(target: &str, own: &str) -> bool {
+    path::decode(&without_dots(target)) == path::decode(own)
+}
+
+/// RFC 3986 §5.2.4.
+fn without_dots(target: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for segment in target.split('/').skip(1) {
+        ends_open = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            _ => kept.push(segment),
+        }
+    }
+    let mut path: String = kept.iter().flat_map(|segment| ["/", segment]).collect();
+    if ends_open || path.is_empty() {
+        path.push('/');
+    }
+    path
+}

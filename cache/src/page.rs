@@ -1,0 +1,323 @@
+//! A stored page: what visitors get, what purges select it by, and the little that changes while it is stored.
+//!
+//! Parts never change; a page is replaced as a whole. What changes is a handful of atomics, so that a hit takes no lock:
+//! how far the ledger has been checked and what that found, the last visit, and when the app may be asked again.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::{
+    key::Key,
+    ledger::{Facts, Ledger, Strategy, Tags},
+    routes::Plan,
+    time::Moment,
+};
+
+/// Visits are noted this coarsely, so that hits on one page do not fight for its cache line.
+const VISIT_GRAIN: Duration = Duration::from_secs(1);
+
+/// What a map's slot, a shard's list and the allocator take for a page beside what [`Page::weight`] can count.
+const BOOKKEEPING: usize = 128;
+
+/// A stored page.
+#[derive(Debug)]
+pub struct Page {
+    parts: Parts,
+    /// The page was checked against all lines up to here, and `effect` is what they do to it. Only ever rises.
+    checked: AtomicU64,
+    /// The strongest strategy that matched since the stamp. Only ever rises.
+    effect: AtomicU8,
+    /// The last visit, as a [`Moment`].
+    visited: AtomicU64,
+    /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
+    retry_at: AtomicU64,
+}
+
+/// What a page is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Key and variant.
+    pub key: Arc<Key>,
+    /// Name of the IsrRoute that it belongs to.
+    pub route: Arc<str>,
+    /// Name of the rule that it was stored under.
+    pub rule: Arc<str>,
+    /// Of the rule's paths, key and tags: [`Plan::fingerprint`].
+    pub fingerprint: u64,
+    /// The app's status.
+    pub status: StatusCode,
+    /// What visitors may see of the app's headers, without those that frame the body.
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// The identity body.
+    pub body: Bytes,
+    /// What purges select it by.
+    pub tags: TagSet,
+    /// The ledger's head before the request left.
+    pub stamp: u64,
+    /// When it was complete.
+    pub stored: Moment,
+}
+
+/// The tags of a page: those of its rule, then those that the app named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TagSet {
+    tags: Box<[CompactString]>,
+    of_rule: u8,
+}
+
+/// Why tags make a page unstorable: a dropped tag would be a missed purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a page has at most {} tags of at most {} bytes",
+    TagSet::MAX,
+    TagSet::MAX_LENGTH
+)]
+pub struct TooManyTags;
+
+impl TagSet {
+    /// A page has at most this many tags.
+    pub const MAX: usize = 128;
+    /// A tag has at most this many bytes.
+    pub const MAX_LENGTH: usize = 256;
+
+    /// The tags of the rule and of the app, each once.
+    pub fn new<S: AsRef<str>>(
+        of_rule: impl IntoIterator<Item = S>,
+        of_app: impl IntoIterator<Item = S>,
+    ) -> Result<Self, TooManyTags> {
+        let mut tags: Vec<CompactString> = Vec::new();
+        let mut add = |tag: &str| {
+            if tag.len() > Self::MAX_LENGTH {
+                return Err(TooManyTags);
+            }
+            if !tag.is_empty() && !tags.iter().any(|known| known == tag) {
+                tags.push(tag.into());
+            }
+            if tags.len() > Self::MAX {
+                Err(TooManyTags)
+            } else {
+                Ok(tags.len())
+            }
+        };
+        let mut count = 0;
+        for tag in of_rule {
+            count = add(tag.as_ref())?;
+        }
+        for tag in of_app {
+            add(tag.as_ref())?;
+        }
+        Ok(Self {
+            tags: tags.into(),
+            of_rule: count as u8,
+        })
+    }
+
+    /// The same tags of the app with other tags of a rule.
+    pub fn under<S: AsRef<str>>(&self, of_rule: &[S]) -> Result<Self, TooManyTags> {
+        let of_app = &self.tags[usize::from(self.of_rule)..];
+        Self::new(
+            of_rule.iter().map(AsRef::as_ref),
+            of_app.iter().map(CompactString::as_str),
+        )
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[CompactString] {
+        &self.tags
+    }
+
+    fn weight(&self) -> usize {
+        let heap = |tag: &CompactString| {
+            if tag.is_heap_allocated() {
+                tag.capacity()
+            } else {
+                0
+            }
+        };
+        self.tags
+            .iter()
+            .map(|tag| size_of::<CompactString>() + heap(tag))
+            .sum()
+    }
+}
+
+impl Page {
+    /// A page that no line has been checked against since its stamp, visited now.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            checked: AtomicU64::new(parts.stamp),
+            effect: AtomicU8::new(0),
+            visited: AtomicU64::new(0),
+            retry_at: AtomicU64::new(0),
+            parts,
+        }
+    }
+
+    /// Key and variant.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.parts.key
+    }
+
+    /// Name of the IsrRoute that it belongs to.
+    pub fn route(&self) -> &Arc<str> {
+        &self.parts.route
+    }
+
+    /// Name of the rule that it was stored under.
+    pub fn rule(&self) -> &Arc<str> {
+        &self.parts.rule
+    }
+
+    /// The app's status.
+    pub fn status(&self) -> StatusCode {
+        self.parts.status
+    }
+
+    /// What visitors may see of the app's headers.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.parts.headers
+    }
+
+    /// The identity body.
+    pub fn body(&self) -> &Bytes {
+        &self.parts.body
+    }
+
+    /// Its tags.
+    pub fn tags(&self) -> &[CompactString] {
+        self.parts.tags.all()
+    }
+
+    /// The ledger's head before its request left.
+    pub fn stamp(&self) -> u64 {
+        self.parts.stamp
+    }
+
+    /// When it was complete.
+    pub fn stored(&self) -> Moment {
+        self.parts.stored
+    }
+
+    /// A 404 or a 410: it lives for the rule's `negative` and has no stale window.
+    pub fn is_negative(&self) -> bool {
+        matches!(self.parts.status, StatusCode::NOT_FOUND | StatusCode::GONE)
+    }
+
+    /// It was stored by this route, under the paths, key and tags that the rule still has.
+    pub fn fits(&self, plan: &Plan) -> bool {
+        self.parts.fingerprint == plan.fingerprint && self.parts.route == plan.route
+    }
+
+    /// The page as it would have been stored under `plan`, to be checked anew against all
+    /// lines since its stamp. What an unsafe request or a failure left on it stays.
+    pub fn under(&self, plan: &Plan) -> Result<Self, TooManyTags> {
+        let tags = plan.tags(self.parts.key.path());
+        let page = Self::new(Parts {
+            route: plan.route.clone(),
+            rule: plan.name.clone(),
+            fingerprint: plan.fingerprint,
+            tags: self.parts.tags.under(&tags)?,
+            ..self.parts.clone()
+        });
+        page.effect
+            .store(self.effect.load(Ordering::Acquire), Ordering::Release);
+        page.visited
+            .store(self.visited.load(Ordering::Relaxed), Ordering::Relaxed);
+        page.retry_at
+            .store(self.retry_at.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(page)
+    }
+
+    /// What purges select it by.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            route: &self.parts.route,
+            host: self.parts.key.host(),
+            path: self.parts.key.path(),
+            tags: Tags::Known(self.parts.tags.all()),
+        }
+    }
+
+    /// What the purges since its stamp do to it. Costs one comparison where the ledger has nothing new; otherwise the
+    /// lines that it has not seen are looked at once. A new match ends a back-off: a purge is tried at once.
+    pub fn check(&self, ledger: &Ledger) -> Option<Strategy> {
+        let checked = self.checked.load(Ordering::Acquire);
+        if checked < ledger.head() {
+            let (found, head) = ledger.look(&self.facts(), checked);
+            if found.is_some() {
+                self.raise(found);
+                self.retry_at.store(0, Ordering::Relaxed);
+            }
+            // After the effect: who sees this head sees what the lines up to it did.
+            self.checked.fetch_max(head, Ordering::Release);
+        }
+        self.effect()
+    }
+
+    /// What is known of the purges since its stamp, without looking at the ledger.
+    pub fn effect(&self) -> Option<Strategy> {
+        Strategy::decode(self.effect.load(Ordering::Acquire))
+    }
+
+    /// An unsafe request to its URL succeeded (RFC 9111 §4.4): an `Expire` of this page on this replica.
+    pub fn invalidate(&self) {
+        self.raise(Some(Strategy::Expire));
+        self.retry_at.store(0, Ordering::Relaxed);
+    }
+
+    fn raise(&self, effect: Option<Strategy>) {
+        self.effect.fetch_max(Strategy::encode(effect), Ordering::Release);
+    }
+
+    /// Notes a visit.
+    pub fn visit(&self, now: Moment) {
+        let last = Moment(self.visited.load(Ordering::Relaxed));
+        if last == Moment(0) || now.since(last) >= VISIT_GRAIN {
+            self.visited.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The last visit, to the second.
+    pub fn visited(&self) -> Moment {
+        Moment(self.visited.load(Ordering::Relaxed))
+    }
+
+    /// The app failed to give a new page: it is not asked again before `until`, unless a purge comes.
+    pub fn back_off(&self, until: Moment) {
+        self.retry_at.store(until.0, Ordering::Relaxed);
+    }
+
+    /// The app failed lately.
+    pub fn is_backing_off(&self, now: Moment) -> bool {
+        self.retry_at.load(Ordering::Relaxed) > now.0
+    }
+
+    /// What it takes of the memory budget: body, headers, tags, key and bookkeeping, in bytes.
+    pub fn weight(&self) -> u64 {
+        let headers: usize = self
+            .parts
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                mem::size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+            })
+            .sum();
+        let total = size_of::<Self>()
+            + BOOKKEEPING
+            + self.parts.key.weight()
+            + headers
+            + self.parts.tags.weight()
+            + self.parts.body.len();
+        total as u64
+    }
+}

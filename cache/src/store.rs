@@ -1,0 +1,279 @@
+//! The bounded store: pages by key, under one memory budget that pages and flights in the air share.
+//!
+//! ```text
+//! find(key, plan)       ──► the page, brought under the plan in force
+//! insert(page)          ──► replaces an older page, never a newer one
+//! reserve(bytes)        ──► room for a flight in the air; pages make way
+//! ```
+//!
+//! This file is the only one that knows where pages are kept: a second tier goes behind [`Store::find`] and
+//! [`Store::insert`], and what it cannot give is a miss.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+use quick_cache::{OptionsBuilder, Weighter, sync::Cache, sync::DefaultLifecycle};
+
+use crate::{key::Key, page::Page, routes::Plan};
+
+/// The largest body that a rule stores unless it says otherwise; shards are cut so that several such pages fit into one.
+const LARGEST: u64 = 10 << 20;
+const MAX_SHARDS: u64 = 64;
+/// A page of average size, for the table that the cache starts with. A guess that is too high costs a small cache its
+/// room, one that is too low costs a large one a few doublings of its table.
+const AVERAGE: u64 = 16 << 10;
+/// The cache refuses an entry heavier than the hot part of a shard, and drops what it would have replaced: such a page is
+/// not offered at all.
+const HOT_PERCENT: u64 = 95;
+/// Flights in the air take at most this share of the budget.
+const FLIGHTS_SHARE: u64 = 2;
+/// Room for flights is taken from the pages in this many steps, so that few flights move the border.
+const STEPS: u64 = 64;
+
+/// Pages by key.
+#[derive(Debug)]
+pub struct Store {
+    pages: Cache<Arc<Key>, Arc<Page>, Weigh, RandomState, Lifecycle>,
+    /// Bytes for pages and flights together.
+    budget: u64,
+    /// Whoever changes what is stored under a key holds this; who reads does not.
+    writing: Mutex<()>,
+    flights: Mutex<Flights>,
+}
+
+type Lifecycle = DefaultLifecycle<Arc<Key>, Arc<Page>>;
+
+/// What flights in the air have of the budget.
+#[derive(Debug, Default)]
+struct Flights {
+    /// Bytes that are reserved.
+    reserved: u64,
+    /// Steps that were taken from the pages: at least `reserved`.
+    steps: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Weigh;
+
+impl Weighter<Arc<Key>, Arc<Page>> for Weigh {
+    fn weight(&self, _key: &Arc<Key>, page: &Arc<Page>) -> u64 {
+        page.weight()
+    }
+}
+
+/// What became of a page that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// Stored.
+    Stored,
+    /// It is too heavy; what was stored before still is.
+    TooHeavy,
+    /// What is stored was asked for later.
+    Older,
+}
+
+impl Store {
+    /// A store for `budget` bytes of pages and flights.
+    pub fn new(budget: u64) -> Arc<Self> {
+        // Capacity is split evenly over shards, and a page must fit into one: few shards for a small budget.
+        let shards = (budget / (4 * LARGEST)).clamp(1, MAX_SHARDS);
+        let shards = 1 << shards.ilog2();
+        let options = OptionsBuilder::new()
+            .weight_capacity(budget)
+            .shards(shards)
+            // The cache gives each shard at least 32 expected entries, or takes fewer shards.
+            .estimated_items_capacity((budget / AVERAGE).max(32 * shards as u64) as usize)
+            .build();
+        let pages = match options {
+            Ok(options) => Cache::with_options(options, Weigh, RandomState::new(), Lifecycle::default()),
+            // The options are all given, so this is never taken; it is the same cache with default shards.
+            Err(_) => Cache::with(1024, budget, Weigh, RandomState::new(), Lifecycle::default()),
+        };
+        Arc::new(Self {
+            pages,
+            budget,
+            writing: Mutex::default(),
+            flights: Mutex::default(),
+        })
+    }
+
+    /// The page that is stored under a key.
+    pub fn get(&self, key: &Key) -> Option<Arc<Page>> {
+        self.pages.get(key)
+    }
+
+    /// The page that is stored under a key, brought under the plan in force: one of another route is none, and one whose
+    /// rule has other paths, key or tags now gets its tags anew and is checked against all lines since its stamp.
+    pub fn find(&self, key: &Key, plan: &Plan) -> Option<Arc<Page>> {
+        let page = self.get(key)?;
+        if page.fits(plan) {
+            return Some(page);
+        }
+        self.adopt(&page, plan)
+    }
+
+    /// Brings a page under a plan: see [`Store::find`].
+    pub fn adopt(&self, page: &Arc<Page>, plan: &Plan) -> Option<Arc<Page>> {
+        if page.fits(plan) {
+            return Some(page.clone());
+        }
+        let adopted = (page.route() == &plan.route)
+            .then(|| page.under(plan).ok().map(Arc::new))
+            .flatten();
+        let Some(adopted) = adopted else {
+            self.remove(page);
+            return None;
+        };
+        let _writing = self.writing.lock();
+        match self.pages.peek(&**page.key()) {
+            Some(stored) if Arc::ptr_eq(&stored, page) => {
+                self.pages.insert(adopted.key().clone(), adopted.clone());
+                Some(adopted)
+            }
+            // Another request was faster.
+            stored => stored.filter(|stored| stored.fits(plan)),
+        }
+    }
+
+    /// Stores a page. It takes the place of one that was asked for earlier, never of one that was asked for later.
+    pub fn insert(&self, page: Arc<Page>) -> Inserted {
+        if !self.fits(page.weight()) {
+            return Inserted::TooHeavy;
+        }
+        let _writing = self.writing.lock();
+        if let Some(stored) = self.pages.peek(&**page.key()) {
+            if stored.stamp() > page.stamp() {
+                return Inserted::Older;
+            }
+            page.visit(stored.visited());
+        }
+        self.pages.insert(page.key().clone(), page);
+        Inserted::Stored
+    }
+
+    /// A page of this weight can be stored.
+    pub fn fits(&self, weight: u64) -> bool {
+        weight <= self.pages.shard_capacity() / 100 * HOT_PERCENT
+    }
+
+    /// Drops this page, unless another has taken its place.
+    pub fn remove(&self, page: &Arc<Page>) -> bool {
+        let _writing = self.writing.lock();
+        self.pages
+            .remove_if(&**page.key(), |stored| Arc::ptr_eq(stored, page))
+            .is_some()
+    }
+
+    /// Drops the pages for which `keep` is false.
+    pub fn retain(&self, keep: impl Fn(&Page) -> bool) {
+        let _writing = self.writing.lock();
+        self.pages.retain(|_, page| keep(page));
+    }
+
+    /// Drops all pages.
+    pub fn clear(&self) {
+        let _writing = self.writing.lock();
+        self.pages.clear();
+    }
+
+    /// Every page that is stored all the while, one at a time and without holding a lock between two.
+    pub fn pages(&self) -> impl Iterator<Item = Arc<Page>> {
+        self.pages.iter().map(|(_, page)| page)
+    }
+
+    /// Number of pages.
+    pub fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// No page is stored.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// Bytes that pages and flights take of the budget.
+    pub fn bytes(&self) -> u64 {
+        let flights = self.flights.lock();
+        self.pages.weight() + flights.reserved
+    }
+
+    /// The budget, in bytes.
+    pub fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    /// An empty reservation for a flight.
+    pub fn reserve(self: &Arc<Self>) -> Reservation {
+        Reservation {
+            store: self.clone(),
+            bytes: 0,
+        }
+    }
+
+    fn step(&self) -> u64 {
+        (self.budget / STEPS).max(1)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let mut flights = self.flights.lock();
+        let reserved = flights.reserved.saturating_add(bytes);
+        if reserved > self.budget / FLIGHTS_SHARE {
+            return false;
+        }
+        flights.reserved = reserved;
+        let steps = reserved.div_ceil(self.step());
+        if steps > flights.steps {
+            self.move_border(&mut flights, steps);
+        }
+        true
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let mut flights = self.flights.lock();
+        flights.reserved = flights.reserved.saturating_sub(bytes);
+        let steps = flights.reserved.div_ceil(self.step());
+        // One step is kept back, so that a flight on the border does not move it to and fro.
+        if steps == 0 && flights.steps > 0 || steps + 1 < flights.steps {
+            self.move_border(&mut flights, steps);
+        }
+    }
+
+    fn move_border(&self, flights: &mut Flights, steps: u64) {
+        flights.steps = steps;
+        self.pages
+            .set_capacity(self.budget.saturating_sub(steps * self.step()));
+    }
+}
+
+/// Room that a flight has taken of the budget; given back when it is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    store: Arc<Store>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Takes more; false: there is no room, and nothing was taken.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let room = self.store.take(bytes);
+        if room {
+            self.bytes += bytes;
+        }
+        room
+    }
+
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        if bytes < self.bytes {
+            self.store.give_back(self.bytes - bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.store.give_back(self.bytes);
+    }
+}

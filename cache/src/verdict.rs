@@ -1,0 +1,211 @@
+//! The decision for one request: one pure function of what is stored, for how long it lives, what purges did to it, and
+//! the time.
+
+use std::time::Duration;
+
+use crate::{
+    ledger::{Ledger, Strategy},
+    lifetime::Lifetime,
+    page::Page,
+    routes::Plan,
+    time::Moment,
+};
+
+/// What to do for a visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answer with the stored page: it is fresh.
+    Hit,
+    /// Answer with the stored page, which is stale.
+    Stale {
+        /// And have a new one fetched behind it; false: the app failed a moment ago.
+        regenerate: bool,
+    },
+    /// Wait for a new page.
+    Wait {
+        /// Where none can be had, the old page may serve.
+        fallback: bool,
+    },
+    /// Nothing is stored that may serve: fetch, together with all who wait for the same.
+    Fetch,
+}
+
+/// What the decision depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// How long ago the page was stored.
+    pub age: Duration,
+    /// How long the plan in force lets it live.
+    pub lifetime: Lifetime,
+    /// The strongest purge since its stamp.
+    pub effect: Option<Strategy>,
+    /// The app failed to give a new page a moment ago, and no purge has come since.
+    pub backing_off: bool,
+}
+
+/// Decides for a page that may be stored, under the plan in force; notes in the page through which line it was checked.
+pub fn decide(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) -> Verdict {
+    // A page that was stored under other paths, keys or tags is first brought under this plan (`Page::under`).
+    let Some(page) = page.filter(|page| page.fits(plan)) else {
+        return Verdict::Fetch;
+    };
+    let effect = page.check(ledger);
+    judge(&Facts {
+        age: now.since(page.stored()),
+        lifetime: Lifetime::of(plan, page.status()),
+        effect,
+        backing_off: page.is_backing_off(now),
+    })
+}
+
+/// The table.
+pub fn judge(facts: &Facts) -> Verdict {
+    let Facts {
+        age,
+        lifetime,
+        effect,
+        backing_off,
+    } = *facts;
+    if effect == Some(Strategy::Delete) {
+        return Verdict::Fetch;
+    }
+    let fresh = lifetime.is_fresh(age);
+    if effect.is_none() && fresh {
+        return Verdict::Hit;
+    }
+    // The plan says that nothing is stored, or that nothing stale may serve.
+    let Some(expire) = lifetime.stale_until else {
+        return Verdict::Fetch;
+    };
+    if age > expire {
+        return Verdict::Wait { fallback: false };
+    }
+    match effect {
+        Some(Strategy::Expire) if !backing_off => Verdict::Wait { fallback: true },
+        _ => Verdict::Stale {
+            regenerate: !backing_off,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        config::Interval,
+        mk::{mk_page, mk_plan},
+    };
+
+    const FRESH: Duration = Duration::from_mins(1);
+    const EXPIRE: Duration = Duration::from_hours(1);
+
+    fn facts(age: u64, effect: Option<Strategy>, backing_off: bool) -> Facts {
+        Facts {
+            age: Duration::from_secs(age),
+            lifetime: Lifetime {
+                fresh_for: Interval::After(FRESH),
+                stale_until: Some(EXPIRE),
+            },
+            effect,
+            backing_off,
+        }
+    }
+
+    const STALE: Verdict = Verdict::Stale { regenerate: true };
+    const RESTING: Verdict = Verdict::Stale { regenerate: false };
+    const WAIT: Verdict = Verdict::Wait { fallback: true };
+    const NEEDED: Verdict = Verdict::Wait { fallback: false };
+    const REFRESH: Option<Strategy> = Some(Strategy::Refresh);
+    const EXPIRED: Option<Strategy> = Some(Strategy::Expire);
+    const DELETE: Option<Strategy> = Some(Strategy::Delete);
+
+    #[rstest]
+    // Age alone decides.
+    #[case(0, None, false, Verdict::Hit)]
+    #[case(59, None, false, Verdict::Hit)]
+    #[case(59, None, true, Verdict::Hit)]
+    #[case(60, None, false, STALE)]
+    #[case(60, None, true, RESTING)]
+    #[case(3600, None, false, STALE)]
+    #[case(3601, None, false, NEEDED)]
+    #[case(3601, None, true, NEEDED)]
+    // Refresh: the old page until the new one is stored.
+    #[case(0, REFRESH, false, STALE)]
+    #[case(0, REFRESH, true, RESTING)]
+    #[case(61, REFRESH, false, STALE)]
+    #[case(3601, REFRESH, false, NEEDED)]
+    // Expire: the new page, the old one where the app fails or has failed a moment ago.
+    #[case(0, EXPIRED, false, WAIT)]
+    #[case(61, EXPIRED, false, WAIT)]
+    #[case(0, EXPIRED, true, RESTING)]
+    #[case(3601, EXPIRED, false, NEEDED)]
+    #[case(3601, EXPIRED, true, NEEDED)]
+    // Delete: the old page no longer exists.
+    #[case(0, DELETE, false, Verdict::Fetch)]
+    #[case(0, DELETE, true, Verdict::Fetch)]
+    #[case(3601, DELETE, false, Verdict::Fetch)]
+    fn verdict_of_a_page(
+        #[case] age: u64,
+        #[case] effect: Option<Strategy>,
+        #[case] backing_off: bool,
+        #[case] expected: Verdict,
+    ) {
+        assert_eq!(judge(&facts(age, effect, backing_off)), expected);
+    }
+
+    #[rstest]
+    #[case(0, None, Verdict::Hit)]
+    #[case(60, None, Verdict::Fetch)]
+    #[case(0, REFRESH, Verdict::Fetch)]
+    #[case(0, EXPIRED, Verdict::Fetch)]
+    #[case(0, DELETE, Verdict::Fetch)]
+    fn verdict_of_a_negative_page_knows_no_stale_window(
+        #[case] age: u64,
+        #[case] effect: Option<Strategy>,
+        #[case] expected: Verdict,
+    ) {
+        let mut facts = facts(age, effect, false);
+        facts.lifetime.stale_until = None;
+        assert_eq!(judge(&facts), expected);
+    }
+
+    #[rstest]
+    #[case(None, Verdict::Hit)]
+    #[case(REFRESH, NEEDED)]
+    #[case(EXPIRED, NEEDED)]
+    fn verdict_of_a_page_that_stays_until_purged(
+        #[case] effect: Option<Strategy>,
+        #[case] expected: Verdict,
+    ) {
+        let mut facts = facts(1_000_000, effect, false);
+        facts.lifetime.fresh_for = Interval::Never;
+        assert_eq!(judge(&facts), expected);
+    }
+
+    #[test]
+    fn verdict_of_nothing_is_to_fetch() {
+        let plan = mk_plan(|_| ());
+        assert_eq!(decide(None, &plan, &Ledger::new(), Moment(0)), Verdict::Fetch);
+    }
+
+    #[test]
+    fn verdict_follows_the_plan_in_force() {
+        let ledger = Ledger::new();
+        let page = mk_page(&mk_plan(|_| ()), "/a", 0, 4);
+        let at = |plan: &Plan, seconds: u64| decide(Some(&page), plan, &ledger, Moment(seconds * 1000));
+        let mut plan = mk_plan(|_| ());
+        plan.rule.revalidate = Some(Interval::After(Duration::from_secs(10)));
+        assert_eq!(at(&plan, 9), Verdict::Hit);
+        assert_eq!(at(&plan, 10), STALE);
+        plan.rule.revalidate = Some(Interval::After(Duration::from_secs(20)));
+        assert_eq!(at(&plan, 19), Verdict::Hit);
+        plan.rule.expire = Duration::from_secs(30);
+        assert_eq!(at(&plan, 31), NEEDED);
+        plan.rule.revalidate = Some(Interval::After(Duration::ZERO));
+        assert_eq!(at(&plan, 0), Verdict::Fetch);
+        plan.rule.revalidate = Some(Interval::Never);
+        assert_eq!(at(&plan, 100), Verdict::Hit);
+    }
+}
