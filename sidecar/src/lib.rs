@@ -3,7 +3,8 @@
 //! ```text
 //! config.rs   environment and flags become Settings
 //! serve/      visitors: one connection, one request; passing through, upgrades
-//! fetch/      the app: connections to it
+//! fetch/      the app: connections to it, flights, regenerations
+//! sweep.rs    after a purge: finding its pages
 //! drain.rs    leaving without losing a request
 //! metrics.rs  what is counted
 //! site.rs     what every request shares; body.rs, clock.rs: what all of them speak
@@ -17,6 +18,7 @@ pub mod fetch;
 pub mod metrics;
 pub mod serve;
 pub mod site;
+pub mod sweep;
 
 use std::{
     io,

@@ -1,3 +1,429 @@
-//! Asking the app.
+//! Asking the app: flights that belong to no visitor, and the regenerations that go on behind stale pages.
+//!
+//! ```text
+//! Fetcher::fetch ──► Flights::board ──Lead──► fly: send, judge, collect, store   (a task of its own)
+//!                        └──Join───────────────┐
+//!                                 Flight ◄─────┘ ──► Fetched: streamed while it arrives, whole, failed, or pass through
+//! Fetcher::regenerate ──► queue (10 at once, the hottest first) ──► the same flights
+//! ```
 
+mod flight;
+mod fly;
+mod queue;
+mod tee;
 pub mod upstream;
+
+use std::{sync::Arc, time::Duration};
+
+use coppice_cache::{
+    flights::{Boarding, Flights},
+    key::{Key, Lookup},
+    ledger::Ledger,
+    lifetime::Unstorable,
+    page::Page,
+    routes::Routes,
+    store::Store,
+    time::Moment,
+    verdict::{self, Verdict},
+};
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+use self::{
+    flight::{Flight, Phase},
+    queue::Queue,
+};
+pub use self::{
+    tee::{BrokenOff, TeeBody},
+    upstream::{Upstream, UpstreamError},
+};
+use crate::clock::Clock;
+
+/// Those who wait while an old page may serve are given that after so long.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that has to do with new pages. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    store: Arc<Store>,
+    ledger: Arc<Ledger>,
+    upstream: Upstream,
+    /// Held for state alone, never across an await.
+    flights: Mutex<Flights<Flight>>,
+    queue: Mutex<Queue>,
+}
+
+/// What came of waiting for a new page.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The app's answer, streamed while it arrives: a new page, or the app's own error.
+    Stream(Streamed),
+    /// The new page, complete.
+    Page {
+        /// The page.
+        page: Arc<Page>,
+        /// Somebody else's flight brought it.
+        joined: bool,
+        /// It is in the store; false: a purge overtook it.
+        stored: bool,
+    },
+    /// No new page; the old one serves.
+    Old {
+        /// What was handed in as `fallback`.
+        page: Arc<Page>,
+        /// Why.
+        why: Fallback,
+    },
+    /// The app gave no answer, and no old page may serve: 502 or 504.
+    Failed {
+        /// Why; its `status` is what the visitor gets.
+        error: Failure,
+        /// It was somebody else's flight.
+        joined: bool,
+    },
+    /// The answer is for who asks: the visitor's own request passes through.
+    Pass(Unstorable),
+}
+
+/// An answer that is streamed while it arrives.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The app's status.
+    pub status: StatusCode,
+    /// What visitors may see of its headers.
+    pub headers: Arc<HeaderMap>,
+    /// Its body. Breaks off if the app's does.
+    pub body: TeeBody,
+    /// It was somebody else's flight.
+    pub joined: bool,
+    /// It is to be stored; false: it is the app's error, or the app's own cache was out of date.
+    pub stored: bool,
+}
+
+/// Why the old page serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// The app failed.
+    Failed,
+    /// The app takes its time.
+    Slow,
+}
+
+impl Fallback {
+    /// The word of header, log and metric.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "app-failed",
+            Self::Slow => "app-slow",
+        }
+    }
+}
+
+/// Why the app gave no answer. Cheap to clone: all who waited share it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// It could not be asked, or did not begin to answer.
+    #[error(transparent)]
+    Upstream(UpstreamError),
+    /// It broke off in the middle of its answer.
+    #[error(transparent)]
+    BrokenOff(BrokenOff),
+}
+
+impl Failure {
+    /// What a visitor is told.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Upstream(error) => error.status(),
+            Self::BrokenOff(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The word of log and metric.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.as_str(),
+            Self::BrokenOff(_) => "broken-off",
+        }
+    }
+}
+
+/// What came of a regeneration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Regenerated {
+    /// A page that no purge has touched is stored.
+    Done,
+    /// A purge came meanwhile, and sees to it.
+    Overtaken,
+    /// The page, or its route, is no longer there: nothing is to be done.
+    Gone,
+    /// The app failed, or its answer was not one to store: the old page stays.
+    Failed,
+}
+
+impl Fetcher {
+    /// Fetches pages from `upstream` into `store`.
+    pub fn new(clock: Clock, store: Arc<Store>, ledger: Arc<Ledger>, upstream: Upstream) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                store,
+                ledger,
+                upstream,
+                flights: Mutex::default(),
+                queue: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The store that it fills.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// The ledger that its flights are stamped with.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.shared.ledger
+    }
+
+    /// What is stored for a visit, and what to do with it. Notes the visit.
+    pub fn look_up(&self, lookup: &Lookup) -> (Option<Arc<Page>>, Verdict) {
+        let now = self.shared.clock.now();
+        let page = self.shared.store.find(&lookup.key, &lookup.plan);
+        let verdict = verdict::decide(page.as_deref(), &lookup.plan, &self.shared.ledger, now);
+        if let Some(page) = &page {
+            page.visit(now);
+        }
+        (page, verdict)
+    }
+
+    /// Waits for a new page, in a flight of its own or somebody else's. With a `fallback` (an old page that may serve) the
+    /// new one comes whole or not at all, and not later than after [`PATIENCE`]; without one it streams.
+    pub async fn fetch(&self, lookup: &Lookup, fallback: Option<Arc<Page>>) -> Fetched {
+        let marked = self
+            .shared
+            .flights
+            .lock()
+            .marked(&lookup.key, self.shared.clock.now());
+        if let Some(reason) = marked {
+            return Fetched::Pass(reason);
+        }
+        match self.board(lookup) {
+            Err(reason) => Fetched::Pass(reason),
+            Ok(boarded) => wait(boarded, fallback).await,
+        }
+    }
+
+    /// Has a new page fetched behind a stale one: at once, or when its turn comes. Asking twice changes nothing.
+    pub fn regenerate(&self, lookup: &Lookup, visited: Moment) {
+        self.enqueue(lookup, visited, None);
+    }
+
+    /// [`Fetcher::regenerate`], and what came of it. An error: there was no room in the queue.
+    pub(crate) fn regenerate_and_tell(
+        &self,
+        lookup: &Lookup,
+        visited: Moment,
+    ) -> oneshot::Receiver<Regenerated> {
+        let (tell, told) = oneshot::channel();
+        self.enqueue(lookup, visited, Some(tell));
+        told
+    }
+
+    /// An unsafe request to this URL succeeded (RFC 9111 §4.4): on this replica its page expires, at most once in 3 s, so
+    /// that a client that writes all the time does not switch the cache off.
+    pub fn invalidate(&self, key: &Arc<Key>) {
+        let mut flights = self.shared.flights.lock();
+        if flights.overtake(key, self.shared.clock.now())
+            && let Some(page) = self.shared.store.get(key)
+        {
+            page.invalidate();
+        }
+    }
+
+    /// The ledger starts anew: all pages and lines go, and nothing that is in the air is stored.
+    pub fn reset(&self) {
+        let mut flights = self.shared.flights.lock();
+        self.shared.ledger.reset();
+        flights.overtake_all();
+        self.shared.store.clear();
+    }
+
+    /// Brings what is stored under new routes: pages of routes that have left are dropped, pages of rules with other
+    /// paths, key or tags are checked anew. In slices, so that visitors are served meanwhile.
+    pub async fn settle(&self, routes: &Routes) {
+        self.shared.flights.lock().unmark_all();
+        for (count, page) in self.shared.store.pages().enumerate() {
+            match routes.find(page.key().host(), page.key().path()) {
+                Some(plan) => {
+                    self.shared.store.adopt(&page, plan);
+                }
+                None => {
+                    self.shared.store.remove(&page);
+                }
+            }
+            if count % SLICE == SLICE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Number of flights in the air, those that were overtaken left out.
+    pub fn in_the_air(&self) -> usize {
+        self.shared.flights.lock().len()
+    }
+
+    /// Number of regenerations that wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.lock().len()
+    }
+
+    /// Boards for a key; whoever leads has the flight take off.
+    fn board(&self, lookup: &Lookup) -> Result<Boarded, Unstorable> {
+        let shared = &self.shared;
+        let make = || Flight::new(shared.store.reserve());
+        let boarding = shared
+            .flights
+            .lock()
+            .board(&lookup.key, &lookup.plan, &shared.ledger, make);
+        match boarding {
+            Boarding::Pass(reason) => Err(reason),
+            Boarding::Join(flight) => Ok(Boarded::new(flight, true)),
+            Boarding::Lead { flight, ticket, .. } => {
+                let boarded = Boarded::new(flight.clone(), false);
+                tokio::spawn(fly::fly(self.shared.clone(), lookup.clone(), flight, ticket));
+                Ok(boarded)
+            }
+        }
+    }
+
+    fn enqueue(&self, lookup: &Lookup, visited: Moment, tell: Option<oneshot::Sender<Regenerated>>) {
+        let first = self.shared.queue.lock().push(lookup, visited, tell);
+        if let Some(first) = first {
+            let fetcher = self.clone();
+            tokio::spawn(async move {
+                let mut next = Some(first);
+                while let Some(job) = next {
+                    let outcome = fetcher.regenerate_now(&job.lookup).await;
+                    job.tell(outcome);
+                    next = fetcher.shared.queue.lock().pop();
+                }
+            });
+        }
+    }
+
+    async fn regenerate_now(&self, lookup: &Lookup) -> Regenerated {
+        let shared = &self.shared;
+        let Some(page) = shared.store.find(&lookup.key, &lookup.plan) else {
+            return Regenerated::Gone;
+        };
+        match verdict::decide(Some(&page), &lookup.plan, &shared.ledger, shared.clock.now()) {
+            // Somebody else saw to it while this waited for its turn.
+            Verdict::Hit => return Regenerated::Done,
+            Verdict::Stale { regenerate: false } => return Regenerated::Failed,
+            Verdict::Stale { .. } | Verdict::Wait { .. } | Verdict::Fetch => {}
+        }
+        match self.board(lookup) {
+            Err(_) => Regenerated::Failed,
+            Ok(boarded) => ended(boarded).await,
+        }
+    }
+}
+
+/// The walks over the store let others have their turn after so many pages.
+pub(crate) const SLICE: usize = 256;
+
+/// A place in a flight.
+struct Boarded {
+    flight: Arc<Flight>,
+    phases: watch::Receiver<Phase>,
+    joined: bool,
+}
+
+impl Boarded {
+    fn new(flight: Arc<Flight>, joined: bool) -> Self {
+        Self {
+            phases: flight.watch(),
+            flight,
+            joined,
+        }
+    }
+}
+
+/// Waits for what a flight brings, as a visitor.
+async fn wait(boarded: Boarded, fallback: Option<Arc<Page>>) -> Fetched {
+    let Boarded {
+        flight,
+        mut phases,
+        joined,
+    } = boarded;
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let phase = phases.borrow_and_update().clone();
+        match (phase, &fallback) {
+            (Phase::Unstorable(reason), _) => return Fetched::Pass(reason),
+            (Phase::Landed { page, stored }, _) => return Fetched::Page { page, joined, stored },
+            (Phase::Answer(answer) | Phase::Over(answer), None) => {
+                return match flight.tee.attach() {
+                    Some(body) => Fetched::Stream(Streamed {
+                        status: answer.status,
+                        headers: answer.headers.clone(),
+                        body,
+                        joined,
+                        stored: answer.storing,
+                    }),
+                    // It has grown too large for more than those who read it already.
+                    None => Fetched::Pass(Unstorable::TooLarge),
+                };
+            }
+            (Phase::Failed(_) | Phase::Over(_), Some(page)) => {
+                return Fetched::Old {
+                    page: page.clone(),
+                    why: Fallback::Failed,
+                };
+            }
+            (Phase::Failed(error), None) => return Fetched::Failed { error, joined },
+            (Phase::Boarding | Phase::Answer(_), _) => {}
+        }
+        let changed = async {
+            match &fallback {
+                Some(_) => tokio::time::timeout_at(patience, phases.changed()).await,
+                None => Ok(phases.changed().await),
+            }
+        };
+        match (changed.await, &fallback) {
+            (Ok(Ok(())), _) => {}
+            (Err(_), Some(page)) => {
+                return Fetched::Old {
+                    page: page.clone(),
+                    why: Fallback::Slow,
+                };
+            }
+            // The flight ended without a word, which only a fault in here can bring about: pass through.
+            _ => return Fetched::Pass(Unstorable::NoRoom),
+        }
+    }
+}
+
+/// Waits for the end of a flight, as a regeneration.
+async fn ended(mut boarded: Boarded) -> Regenerated {
+    let last = boarded
+        .phases
+        .wait_for(|phase| !matches!(phase, Phase::Boarding | Phase::Answer(_)))
+        .await;
+    match last.as_deref() {
+        Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
+        Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
+        _ => Regenerated::Failed,
+    }
+}

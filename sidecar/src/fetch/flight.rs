@@ -1,0 +1,66 @@
+//! One flight as those see it who wait for it.
+
+use std::sync::Arc;
+
+use coppice_cache::{lifetime::Unstorable, page::Page, store::Reservation};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::watch;
+
+use super::{Failure, tee::Tee};
+
+/// One fetch for one key. It belongs to no visitor: who leaves harms nobody.
+#[derive(Debug)]
+pub(super) struct Flight {
+    phase: watch::Sender<Phase>,
+    pub(super) tee: Arc<Tee>,
+}
+
+/// How far a flight has come. All but the first two are its end.
+#[derive(Debug, Clone)]
+pub(super) enum Phase {
+    /// The app has not answered yet.
+    Boarding,
+    /// The head of the answer is there, and the body arrives in the tee.
+    Answer(Arc<Answer>),
+    /// The answer has been streamed to its end, and became no page: the app's error, or what its own cache had.
+    Over(Arc<Answer>),
+    /// The page is complete.
+    Landed {
+        /// The page.
+        page: Arc<Page>,
+        /// It is in the store.
+        stored: bool,
+    },
+    /// The app gave no answer, or its answer broke off.
+    Failed(Failure),
+    /// The answer is not one to share.
+    Unstorable(Unstorable),
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// What visitors may see.
+    pub(super) headers: Arc<HeaderMap>,
+    /// It becomes a page.
+    pub(super) storing: bool,
+}
+
+impl Flight {
+    pub(super) fn new(room: Reservation) -> Self {
+        Self {
+            phase: watch::Sender::new(Phase::Boarding),
+            tee: Tee::new(room),
+        }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Tells those who wait.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+}

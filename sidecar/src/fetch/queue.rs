@@ -1,0 +1,100 @@
+//! Regenerations that wait for their turn.
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use coppice_cache::{
+    key::{Key, Lookup},
+    time::Moment,
+};
+use tokio::sync::oneshot;
+
+use super::Regenerated;
+
+/// So many regenerations go on at once: a purge of everything must not bury the app.
+const AT_ONCE: usize = 10;
+/// So many wait; beyond it the coldest goes, which is asked for again on its next visit.
+const MAX_WAITING: usize = 1024;
+
+/// Regenerations: how many go on, and which wait.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    running: usize,
+    waiting: HashMap<Arc<Key>, Job, ahash::RandomState>,
+}
+
+/// A regeneration.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) lookup: Lookup,
+    /// The page's last visit: the hottest goes first.
+    visited: Moment,
+    told: Vec<oneshot::Sender<Regenerated>>,
+}
+
+impl Job {
+    /// Tells those who asked what came of it.
+    pub(super) fn tell(self, outcome: Regenerated) {
+        for tell in self.told {
+            // Who has stopped listening need not know.
+            let _ = tell.send(outcome);
+        }
+    }
+}
+
+impl Queue {
+    /// Asks for a regeneration. Returns it if it can begin at once: the caller runs it, and then what [`Queue::pop`] gives
+    /// until that gives nothing.
+    pub(super) fn push(
+        &mut self,
+        lookup: &Lookup,
+        visited: Moment,
+        tell: Option<oneshot::Sender<Regenerated>>,
+    ) -> Option<Job> {
+        if let Some(job) = self.waiting.get_mut(&*lookup.key) {
+            job.visited = job.visited.max(visited);
+            job.told.extend(tell);
+            return None;
+        }
+        let job = Job {
+            lookup: lookup.clone(),
+            visited,
+            told: tell.into_iter().collect(),
+        };
+        if self.running < AT_ONCE {
+            self.running += 1;
+            return Some(job);
+        }
+        self.waiting.insert(job.lookup.key.clone(), job);
+        if self.waiting.len() > MAX_WAITING {
+            self.drop_coldest();
+        }
+        None
+    }
+
+    /// The hottest that waits, for whoever has just run one; `None`: nothing waits, and one less goes on.
+    pub(super) fn pop(&mut self) -> Option<Job> {
+        let hottest = self.waiting.values().max_by_key(|job| job.visited);
+        let key = hottest.map(|job| job.lookup.key.clone());
+        let job = key.and_then(|key| self.waiting.remove(&*key));
+        if job.is_none() {
+            self.running = self.running.saturating_sub(1);
+        }
+        job
+    }
+
+    /// Number that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Somebody who counts is waiting for the jobs with `told`, and hands in few at a time: those stay.
+    fn drop_coldest(&mut self) {
+        let unheard = self.waiting.values().filter(|job| job.told.is_empty());
+        let coldest = unheard
+            .min_by_key(|job| job.visited)
+            .map(|job| job.lookup.key.clone());
+        if let Some(key) = coldest {
+            mem::drop(self.waiting.remove(&*key));
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! One body, many readers: what arrives from the app is shared, chunk by chunk, by all who wait for it, while it is
+//! collected to be stored.
+//!
+//! ```text
+//! push(chunk) ──► chunks ──► reader, reader, …      each at its own place, none copies
+//! finish      ──► one compact body, which readers go on reading      break_off ──► every reader fails
+//! pace        ──► nobody attaches any more; what all have read goes, and the app is read no faster than they read
+//! ```
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+use coppice_cache::store::Reservation;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::body::BoxError;
+
+/// How far a paced flight reads ahead of its slowest reader, in bytes.
+const WINDOW: u64 = 128 << 10;
+
+/// A body that arrives, and those who read it.
+#[derive(Debug)]
+pub(super) struct Tee {
+    inner: Mutex<Inner>,
+    /// A reader has read on, or has left.
+    moved: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// In order, without gaps; the first begins at `from`.
+    chunks: VecDeque<Chunk>,
+    /// What lies before this has gone: only where `paced`.
+    from: u64,
+    /// Bytes that have arrived.
+    arrived: u64,
+    /// What `Content-Length` promised.
+    promised: Option<u64>,
+    end: Option<End>,
+    paced: bool,
+    readers: HashMap<u64, Reader>,
+    /// Number of the last reader.
+    count: u64,
+    /// Room in the memory budget for what is held.
+    room: Option<Reservation>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    at: u64,
+    bytes: Bytes,
+}
+
+impl Chunk {
+    fn end(&self) -> u64 {
+        self.at + self.bytes.len() as u64
+    }
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    /// What lies before this has been read.
+    at: u64,
+    waker: Option<Waker>,
+    /// Too slow for the others.
+    cut: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    BrokenOff,
+}
+
+/// The app's answer broke off; so does what visitors get of it.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("failed to read the app's answer to its end")]
+pub struct BrokenOff;
+
+/// Why a chunk was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
+impl Tee {
+    pub(super) fn new(room: Reservation) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner {
+                chunks: VecDeque::new(),
+                from: 0,
+                arrived: 0,
+                promised: None,
+                end: None,
+                paced: false,
+                readers: HashMap::new(),
+                count: 0,
+                room: Some(room),
+            }),
+            moved: Notify::new(),
+        })
+    }
+
+    /// What `Content-Length` says: what readers can be told before the end.
+    pub(super) fn promise(&self, length: Option<u64>) {
+        self.inner.lock().promised = length;
+    }
+
+    /// Bytes that have arrived.
+    pub(super) fn arrived(&self) -> u64 {
+        self.inner.lock().arrived
+    }
+
+    /// Somebody reads.
+    pub(super) fn is_read(&self) -> bool {
+        !self.inner.lock().readers.is_empty()
+    }
+
+    /// Takes a chunk and wakes who waits for it. Without room in the budget it is taken only by a paced flight, which
+    /// holds no more than its window.
+    pub(super) fn push(&self, bytes: Bytes) -> Result<(), (Bytes, NoRoom)> {
+        let mut inner = self.inner.lock();
+        let room = inner
+            .room
+            .as_mut()
+            .is_none_or(|room| room.grow(bytes.len() as u64));
+        if !room && !inner.paced {
+            return Err((bytes, NoRoom));
+        }
+        let at = inner.arrived;
+        inner.arrived += bytes.len() as u64;
+        if !bytes.is_empty() {
+            inner.chunks.push_back(Chunk { at, bytes });
+        }
+        let wakers = inner.wakers();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Nobody attaches from now on, and what all have read goes.
+    pub(super) fn pace(&self) {
+        let mut inner = self.inner.lock();
+        inner.paced = true;
+        inner.forget();
+    }
+
+    /// Returns when the slowest reader of a paced flight is near; false: nobody reads any more.
+    pub(super) async fn keep_pace(&self) -> bool {
+        loop {
+            let moved = self.moved.notified();
+            {
+                let inner = self.inner.lock();
+                if inner.readers.values().all(|reader| reader.cut) {
+                    return false;
+                }
+                if inner.arrived - inner.from <= WINDOW {
+                    return true;
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// Cuts the readers of a paced flight that keep the others waiting.
+    pub(super) fn cut_slowest(&self) {
+        let mut inner = self.inner.lock();
+        let from = inner.from;
+        let mut wakers = Vec::new();
+        for reader in inner.readers.values_mut().filter(|reader| reader.at <= from) {
+            reader.cut = true;
+            wakers.extend(reader.waker.take());
+        }
+        inner.forget();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        self.moved.notify_waiters();
+    }
+
+    /// The body is complete. Returns it in one piece that shares no memory with what it was read from, unless it was
+    /// paced; readers go on reading that piece.
+    pub(super) fn finish(&self) -> Option<Bytes> {
+        let mut inner = self.inner.lock();
+        inner.end = Some(End::Whole);
+        let whole = (!inner.paced).then(|| inner.compact());
+        let wakers = inner.wakers();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        whole
+    }
+
+    /// The body broke off: every reader fails, those that come too.
+    pub(super) fn break_off(&self) {
+        let mut inner = self.inner.lock();
+        inner.end = Some(End::BrokenOff);
+        inner.chunks.clear();
+        inner.room = None;
+        let wakers = inner.wakers();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The store accounts for the body now.
+    pub(super) fn release_room(&self) {
+        let room = self.inner.lock().room.take();
+        drop(room);
+    }
+
+    /// A reader from the beginning; `None` where the beginning has gone, or nobody may join any more.
+    pub(super) fn attach(self: &Arc<Self>) -> Option<TeeBody> {
+        let mut inner = self.inner.lock();
+        if inner.paced {
+            return None;
+        }
+        inner.count += 1;
+        let number = inner.count;
+        inner.readers.insert(number, Reader::default());
+        Some(TeeBody {
+            tee: self.clone(),
+            number,
+        })
+    }
+}
+
+impl Inner {
+    fn wakers(&mut self) -> Vec<Waker> {
+        self.readers
+            .values_mut()
+            .filter_map(|reader| reader.waker.take())
+            .collect()
+    }
+
+    fn compact(&mut self) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.arrived as usize);
+        for chunk in mem::take(&mut self.chunks) {
+            whole.extend_from_slice(&chunk.bytes);
+        }
+        let whole = whole.freeze();
+        if !whole.is_empty() {
+            self.chunks.push_back(Chunk {
+                at: 0,
+                bytes: whole.clone(),
+            });
+        }
+        whole
+    }
+
+    /// Drops what every reader of a paced flight has read.
+    fn forget(&mut self) {
+        if !self.paced {
+            return;
+        }
+        let readers = self.readers.values().filter(|reader| !reader.cut);
+        let slowest = readers.map(|reader| reader.at).min().unwrap_or(self.arrived);
+        while self.chunks.front().is_some_and(|chunk| chunk.end() <= slowest) {
+            self.chunks.pop_front();
+        }
+        self.from = self.chunks.front().map_or(self.arrived, |chunk| chunk.at);
+        let held = self.arrived - self.from;
+        if let Some(room) = &mut self.room {
+            room.shrink_to(held);
+        }
+    }
+
+    fn chunk(&self, at: u64) -> Option<Bytes> {
+        let index = self.chunks.partition_point(|chunk| chunk.end() <= at);
+        let chunk = self.chunks.get(index)?;
+        let skip = at.checked_sub(chunk.at)?;
+        Some(chunk.bytes.slice(skip as usize..))
+    }
+}
+
+/// One reader's view of the body. Dropping it harms nobody else.
+#[derive(Debug)]
+pub struct TeeBody {
+    tee: Arc<Tee>,
+    number: u64,
+}
+
+impl HttpBody for TeeBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut inner = self.tee.inner.lock();
+        let Some(reader) = inner.readers.get(&self.number) else {
+            return Poll::Ready(None);
+        };
+        let (at, cut) = (reader.at, reader.cut);
+        if cut || inner.end == Some(End::BrokenOff) {
+            return Poll::Ready(Some(Err(BrokenOff.into())));
+        }
+        let chunk = inner.chunk(at);
+        if chunk.is_none() && inner.end == Some(End::Whole) {
+            return Poll::Ready(None);
+        }
+        if let Some(reader) = inner.readers.get_mut(&self.number) {
+            match &chunk {
+                Some(chunk) => reader.at += chunk.len() as u64,
+                None => reader.waker = Some(context.waker().clone()),
+            }
+        }
+        let Some(chunk) = chunk else {
+            return Poll::Pending;
+        };
+        let paced = inner.paced;
+        inner.forget();
+        drop(inner);
+        if paced {
+            self.tee.moved.notify_waiters();
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let inner = self.tee.inner.lock();
+        inner.end == Some(End::Whole)
+            && inner
+                .readers
+                .get(&self.number)
+                .is_some_and(|reader| reader.at == inner.arrived)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.tee.inner.lock();
+        let read = inner.readers.get(&self.number).map_or(0, |reader| reader.at);
+        let length = match inner.end {
+            Some(End::Whole) => Some(inner.arrived),
+            _ => inner.promised,
+        };
+        if let Some(length) = length {
+            return SizeHint::with_exact(length.saturating_sub(read));
+        }
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.arrived.saturating_sub(read));
+        hint
+    }
+}
+
+impl Drop for TeeBody {
+    fn drop(&mut self) {
+        let mut inner = self.tee.inner.lock();
+        inner.readers.remove(&self.number);
+        inner.forget();
+        drop(inner);
+        self.tee.moved.notify_waiters();
+    }
+}

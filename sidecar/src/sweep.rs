@@ -1,0 +1,342 @@
+//! After a purge: finding the pages that it concerns, off the request path.
+//!
+//! ```text
+//! Sweeper::sweep(lines) ──► walk the store in slices ──► Delete: dropped     Refresh, hot: regenerated at once
+//!                                                   └──► the rest is left: its next visit finds the line
+//! Reports ◄── counts for each line, the last 256 of them kept for a stream that was away
+//! ```
+//!
+//! Nothing here makes a purge true; that is done when its line is in the ledger. This wins memory back, and time.
+
+use std::{cmp::Reverse, collections::VecDeque, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use coppice_cache::{
+    key::Key,
+    ledger::{Line, Strategy},
+    page::Page,
+    routes::Routes,
+    time::Moment,
+};
+use futures::{StreamExt, stream};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    clock::Clock,
+    fetch::{Fetcher, Regenerated, SLICE},
+};
+
+/// A page visited within this time is hot.
+pub const HOT: Duration = Duration::from_mins(10);
+/// The reports of so many lines are kept.
+pub const MAX_REPORTS: usize = 256;
+/// So many regenerations of a sweep wait for their turn at once; the queue keeps an order among them.
+const AHEAD: usize = 32;
+/// A regeneration whose place another flight takes is asked for again so often.
+const TRIES: usize = 3;
+/// Counts that are not final are reported this often at most.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// How far the sweep for a line is. Counts are totals; receiving one twice changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// The line.
+    pub sequence: u64,
+    /// Pages that it selects, dropped ones included.
+    pub matched: u64,
+    /// Pages that were regenerated, by this line or by a later one that overtook it.
+    pub regenerated: u64,
+    /// Pages whose regeneration failed: the old page stays, and the next visit tries again.
+    pub failed: u64,
+    /// These counts are final.
+    pub finished: bool,
+}
+
+/// Sweeps one batch of lines after the other. Cheap to clone; the sweeping ends with the last of them.
+#[derive(Debug, Clone)]
+pub struct Sweeper {
+    lines: mpsc::UnboundedSender<Vec<Line>>,
+    reports: Arc<Reports>,
+}
+
+impl Sweeper {
+    /// Starts the task that sweeps.
+    pub fn start(clock: Clock, fetcher: Fetcher, routes: Arc<ArcSwap<Routes>>) -> Self {
+        let reports = Arc::new(Reports::default());
+        // Bounded by the ledger, which holds these lines anyway; and who appends them must not wait for a sweep.
+        let (lines, batches) = mpsc::unbounded_channel();
+        let sweep = Sweep {
+            clock,
+            fetcher,
+            routes,
+            reports: reports.clone(),
+        };
+        tokio::spawn(sweep.run(batches));
+        Self { lines, reports }
+    }
+
+    /// Sweeps for lines that have been appended to the ledger.
+    pub fn sweep(&self, lines: Vec<Line>) {
+        if !lines.is_empty() {
+            // It fails only where the runtime is going down.
+            let _ = self.lines.send(lines);
+        }
+    }
+
+    /// The last report of each of the last lines, and then what changes: for a stream that begins now.
+    pub fn reports(&self) -> Updates {
+        Updates {
+            changed: self.reports.changed.subscribe(),
+            reports: self.reports.clone(),
+            seen: 0,
+        }
+    }
+}
+
+/// The last report of each of the last lines, in the order in which their sweeps began.
+#[derive(Debug, Default)]
+struct Reports {
+    kept: Mutex<VecDeque<(u64, Report)>>,
+    /// Number of the last change; each kept report has that of its own.
+    changed: watch::Sender<u64>,
+}
+
+impl Reports {
+    fn publish(&self, reports: impl IntoIterator<Item = Report>) {
+        let mut kept = self.kept.lock();
+        let change = *self.changed.borrow() + 1;
+        for report in reports {
+            match kept
+                .iter_mut()
+                .find(|(_, known)| known.sequence == report.sequence)
+            {
+                Some(known) if known.1 == report => {}
+                Some(known) => *known = (change, report),
+                None => kept.push_back((change, report)),
+            }
+        }
+        while kept.len() > MAX_REPORTS {
+            kept.pop_front();
+        }
+        self.changed.send_replace(change);
+    }
+
+    fn after(&self, seen: u64) -> (Vec<Report>, u64) {
+        let kept = self.kept.lock();
+        let news = kept
+            .iter()
+            .filter(|(change, _)| *change > seen)
+            .map(|(_, report)| *report)
+            .collect();
+        (news, *self.changed.borrow())
+    }
+}
+
+/// Reports as they change. A reader that is slow gets the latest counts, not all of them.
+#[derive(Debug)]
+pub struct Updates {
+    reports: Arc<Reports>,
+    changed: watch::Receiver<u64>,
+    seen: u64,
+}
+
+impl Updates {
+    /// What has changed since the last call, at least one report; never returns once the sweeper is gone. Cancelling it
+    /// loses nothing.
+    pub async fn next(&mut self) -> Vec<Report> {
+        loop {
+            self.changed.mark_unchanged();
+            let (news, seen) = self.reports.after(self.seen);
+            if !news.is_empty() {
+                self.seen = seen;
+                return news;
+            }
+            // The sender lives as long as `reports`.
+            if self.changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// What the task that sweeps works with.
+#[derive(Debug, Clone)]
+struct Sweep {
+    clock: Clock,
+    fetcher: Fetcher,
+    routes: Arc<ArcSwap<Routes>>,
+    reports: Arc<Reports>,
+}
+
+/// One walk's lines and what it found.
+#[derive(Debug, Default)]
+struct Batch {
+    lines: Vec<Line>,
+    counts: Vec<Report>,
+    /// Hot pages yet to be dealt with, by line.
+    left: Vec<u64>,
+    hot: Vec<Hot>,
+}
+
+/// A hot page that is to be regenerated. Not the page itself: what is evicted meanwhile is not to be kept.
+#[derive(Debug)]
+struct Hot {
+    key: Arc<Key>,
+    visited: Moment,
+    /// The lines that ask for it, by their place in the batch.
+    lines: Vec<usize>,
+}
+
+impl Sweep {
+    async fn run(self, mut batches: mpsc::UnboundedReceiver<Vec<Line>>) {
+        while let Some(mut lines) = batches.recv().await {
+            // What came meanwhile shares the walk.
+            while let Ok(more) = batches.try_recv() {
+                lines.extend(more);
+            }
+            let batch = self.walk(lines).await;
+            // The next lines are not kept waiting by an app that is slow; a page that they select too is left to them.
+            tokio::spawn(self.clone().regenerate(batch));
+        }
+    }
+
+    async fn walk(&self, lines: Vec<Line>) -> Batch {
+        let mut batch = Batch::new(lines);
+        for (count, page) in self.fetcher.store().pages().enumerate() {
+            self.examine(&page, &mut batch);
+            if count % SLICE == SLICE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        batch.hot.sort_by_key(|hot| Reverse(hot.visited));
+        batch.finish();
+        self.reports.publish(batch.counts.iter().copied());
+        batch
+    }
+
+    fn examine(&self, page: &Arc<Page>, batch: &mut Batch) {
+        let ledger = self.fetcher.ledger();
+        let effect = page.check(ledger);
+        let facts = page.facts();
+        let selects = |line: &Line| line.sequence > page.stamp() && ledger.selects(line.sequence, &facts);
+        let lines: Vec<usize> = (0..batch.lines.len())
+            .filter(|at| selects(&batch.lines[*at]))
+            .collect();
+        for at in &lines {
+            batch.counts[*at].matched += 1;
+        }
+        if effect == Some(Strategy::Delete) {
+            self.fetcher.store().remove(page);
+            return;
+        }
+        let asking: Vec<usize> = lines
+            .into_iter()
+            .filter(|at| batch.lines[*at].strategy == Strategy::Refresh)
+            .collect();
+        let is_hot = self.clock.now().since(page.visited()) < HOT;
+        if is_hot && !asking.is_empty() {
+            for at in &asking {
+                batch.left[*at] += 1;
+            }
+            batch.hot.push(Hot {
+                key: page.key().clone(),
+                visited: page.visited(),
+                lines: asking,
+            });
+        }
+    }
+
+    async fn regenerate(self, mut batch: Batch) {
+        let last = batch
+            .lines
+            .iter()
+            .map(|line| line.sequence)
+            .max()
+            .unwrap_or_default();
+        let hot = std::mem::take(&mut batch.hot);
+        let mut ends = stream::iter(hot)
+            .map(|hot| async {
+                let outcome = self.regenerate_one(&hot, last).await;
+                (hot.lines, outcome)
+            })
+            .buffer_unordered(AHEAD);
+        let mut reported = Instant::now();
+        while let Some((lines, outcome)) = ends.next().await {
+            let finished = batch.count(&lines, outcome);
+            if finished || reported.elapsed() >= EVERY {
+                self.reports.publish(batch.counts.iter().copied());
+                reported = Instant::now();
+            }
+        }
+    }
+
+    async fn regenerate_one(&self, hot: &Hot, last: u64) -> Regenerated {
+        for _ in 0..TRIES {
+            let Some(page) = self.fetcher.store().get(&hot.key) else {
+                return Regenerated::Gone;
+            };
+            if self.fetcher.ledger().effect(&page.facts(), last).is_some() {
+                return Regenerated::Overtaken;
+            }
+            if page.stamp() >= last {
+                return Regenerated::Done;
+            }
+            let Some(lookup) = self.routes.load().revisit(&hot.key) else {
+                return Regenerated::Gone;
+            };
+            match self.fetcher.regenerate_and_tell(&lookup, hot.visited).await {
+                // Not by these lines nor by later ones that are known to select it: another flight has taken its place.
+                Ok(Regenerated::Overtaken) => {}
+                Ok(outcome) => return outcome,
+                Err(_) => return Regenerated::Failed,
+            }
+        }
+        Regenerated::Overtaken
+    }
+}
+
+impl Batch {
+    fn new(lines: Vec<Line>) -> Self {
+        let counts = lines.iter().map(|line| Report {
+            sequence: line.sequence,
+            matched: 0,
+            regenerated: 0,
+            failed: 0,
+            finished: false,
+        });
+        Self {
+            counts: counts.collect(),
+            left: vec![0; lines.len()],
+            hot: Vec::new(),
+            lines,
+        }
+    }
+
+    /// Lines that nothing is left to do for are finished.
+    fn finish(&mut self) -> bool {
+        let mut any = false;
+        for (report, left) in self.counts.iter_mut().zip(&self.left) {
+            any |= *left == 0 && !report.finished;
+            report.finished = *left == 0;
+        }
+        any
+    }
+
+    /// Counts what came of a page; true: a line is finished.
+    fn count(&mut self, lines: &[usize], outcome: Regenerated) -> bool {
+        for at in lines {
+            self.left[*at] -= 1;
+            let report = &mut self.counts[*at];
+            match outcome {
+                Regenerated::Done | Regenerated::Overtaken => report.regenerated += 1,
+                Regenerated::Failed => report.failed += 1,
+                Regenerated::Gone => {}
+            }
+        }
+        self.finish()
+    }
+}
