@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
-use serde::Deserialize;
 
 use super::state::{Component, Run, kill};
 use super::{cgroup, files, netns, up};
+use crate::process::{capture, command};
 
 /// Ends the cluster, half-started ones too.
 pub(super) fn down(run: &Run) -> Result<()> {
@@ -41,10 +41,10 @@ pub(super) fn end(run: &Run) -> Result<()> {
     kill_all("the processes of the network namespace", netns::processes)?;
 
     unmount_below(run)?;
-    for (name, result) in namespaces {
+    for name in namespaces {
         netns::delete(&name);
-        let _ = fs::remove_file(result);
     }
+    forget_links();
     if netns::path().exists() {
         netns::delete(netns::NAME);
     }
@@ -61,7 +61,7 @@ pub(super) fn end(run: &Run) -> Result<()> {
     run.remove()
 }
 
-/// Asks components to end, and insists after three seconds.
+/// Asks components to end, and insists after a second: what they would save is removed anyway.
 fn stop(run: &Run, components: &[Component]) {
     let processes: Vec<_> = components
         .iter()
@@ -71,7 +71,7 @@ fn stop(run: &Run, components: &[Component]) {
         process.signal(Signal::TERM);
     }
     let ended = || processes.iter().all(|process| !process.lives());
-    if !wait(Duration::from_secs(3), ended) {
+    if !wait(Duration::from_secs(1), ended) {
         for process in &processes {
             process.signal(Signal::KILL);
         }
@@ -123,25 +123,36 @@ fn shim_sockets() -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// The pods' network namespaces with the files in which CNI remembers them; other container runtimes may have their own.
-fn pod_namespaces() -> Vec<(String, PathBuf)> {
-    #[derive(Deserialize)]
-    struct Remembered {
-        netns: PathBuf,
+/// The pods' network namespaces: the other ends of the links in ours. Other container runtimes may have their own.
+fn pod_namespaces() -> BTreeSet<String> {
+    if !netns::path().exists() {
+        return BTreeSet::new();
     }
+    // Not as JSON: iproute2 leaves the names out there.
+    let said = capture(command("ip").args(["-n", netns::NAME, "link"])).unwrap_or_default();
+    let mut words = said.split_whitespace();
+    let mut names = BTreeSet::new();
+    while words.any(|word| word == "link-netns") {
+        names.extend(words.next().map(str::to_owned));
+    }
+    names
+}
+
+/// What CNI remembers of the pods' links, in a folder that every network of the machine shares: `coppice-ID-eth0`, and
+/// `cni-loopback-ID-lo` of the same pods.
+fn forget_links() {
+    let folder = Path::new("/var/lib/cni/results");
     let mine = format!("{}-", files::NETWORK);
-    fs::read_dir("/var/lib/cni/results")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&mine))
-        .filter_map(|entry| {
-            let text = fs::read(entry.path()).ok()?;
-            let remembered: Remembered = serde_json::from_slice(&text).ok()?;
-            let name = remembered.netns.file_name()?.to_string_lossy().into_owned();
-            Some((name, entry.path()))
-        })
-        .collect()
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(pod) = name
+            .strip_prefix(&mine)
+            .and_then(|rest| rest.strip_suffix("-eth0"))
+        {
+            let _ = fs::remove_file(folder.join(format!("cni-loopback-{pod}-lo")));
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Unmounts what lies below the run folder: pods' volumes and containers' roots, the last mounted first.
