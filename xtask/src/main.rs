@@ -1,15 +1,19 @@
 //! Developer commands behind `cargo xtask`.
 //!
 //! - [`cluster`] – a real single-node Kubernetes in a network namespace of its own
-//! - [`images`] – the OCI archives
+//! - [`images`], [`install`] – the OCI archives; bringing them and the chart into the cluster
+//! - [`test`], [`generate`] – everything that must hold; files that programs write
 //! - [`tools`] – what it and the checks need, installed and built once, kept in the cache folder
 //! - [`process`] – running commands: progress, tails, Ctrl-C
 //! - [`paths`] – where things are
 
 mod cluster;
+mod generate;
 mod images;
+mod install;
 mod paths;
 mod process;
+mod test;
 mod tools;
 
 use std::process::ExitCode;
@@ -31,6 +35,12 @@ enum Command {
     /// A real single-node Kubernetes on this machine, for tests and demonstrations
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Write the images of operator, sidecar and demonstration app to target/images
+    Images(images::Arguments),
+    /// Check and test everything, or a part
+    Test(test::Arguments),
+    /// Write the files that are generated: CRDs, the chart's README
+    Generate,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +48,9 @@ fn main() -> ExitCode {
     process::watch_signals();
     let done = Paths::find().and_then(|paths| match arguments.command {
         Command::Cluster(command) => cluster::run(&paths, command),
+        Command::Test(arguments) => test::run(&paths, &arguments),
+        Command::Generate => generate::write(&paths).map(|()| ExitCode::SUCCESS),
+        Command::Images(arguments) => images::run(&paths, &arguments).map(|()| ExitCode::SUCCESS),
     });
     match done {
         Ok(code) => code,

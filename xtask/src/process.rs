@@ -24,6 +24,8 @@ static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// How long a silent command may be silent before a line says that it still runs.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long any command may run.
+const LIMIT: Duration = Duration::from_mins(30);
 /// How many lines of a failed command's output are shown.
 const TAIL: usize = 40;
 
@@ -103,15 +105,27 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command that may take long without showing its output: a line says every few seconds how far it is, and the
-/// error holds the end of what it printed.
+/// Runs a command that may take long without showing its output: a line says every few seconds how far it is, and where
+/// it fails the end of what it printed is shown.
 pub(crate) fn quiet(label: &str, command: &mut Command) -> Result<()> {
+    quiet_with(label, command, |_| false)
+}
+
+/// The same, handing every line to `read`; those that it takes are not shown.
+pub(crate) fn quiet_with(
+    label: &str,
+    command: &mut Command,
+    mut read: impl FnMut(&str) -> bool,
+) -> Result<()> {
     let began = Instant::now();
     let mut tail = VecDeque::with_capacity(TAIL);
     let mut lines = 0_usize;
     let status = watch(command, |event| match event {
         Event::Line(line) => {
             lines += 1;
+            if read(&line) {
+                return;
+            }
             if tail.len() == TAIL {
                 tail.pop_front();
             }
@@ -119,7 +133,7 @@ pub(crate) fn quiet(label: &str, command: &mut Command) -> Result<()> {
         }
         Event::Idle => {
             let last = tail.back().map(String::as_str).unwrap_or_default();
-            let last: String = last.trim().chars().take(90).collect();
+            let last: String = last.trim().chars().take(80).collect();
             eprintln!(
                 "  … {label}: {} s, {lines} lines so far: {last}",
                 began.elapsed().as_secs()
@@ -176,7 +190,8 @@ fn watch(command: &mut Command, mut tell: impl FnMut(Event)) -> Result<ExitStatu
     if let Some(stderr) = child.stderr.take() {
         forward(stderr, lines);
     }
-    let mut told = Instant::now();
+    let began = Instant::now();
+    let mut told = began;
     loop {
         match received.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => tell(Event::Line(line)),
@@ -198,6 +213,10 @@ fn watch(command: &mut Command, mut tell: impl FnMut(Event)) -> Result<ExitStatu
         if interrupted() {
             end(&mut child);
             bail!("interrupted");
+        }
+        if began.elapsed() > LIMIT {
+            end(&mut child);
+            bail!("{name} did not end within {} minutes", LIMIT.as_secs() / 60);
         }
     }
 }

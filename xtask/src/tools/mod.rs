@@ -202,6 +202,13 @@ impl Tools {
         Ok(())
     }
 
+    /// Whether what is missing could be built here: Go is there, or Python to get it with.
+    pub(crate) fn obtainable(&self, paths: &Paths) -> bool {
+        self.missing(&[Tool::Helm, Tool::HelmDocs, Tool::Kubeconform, Tool::Kubectl])
+            .is_empty()
+            || go::obtainable(paths)
+    }
+
     fn missing(&self, wanted: &[Tool]) -> Vec<Tool> {
         let absent = |tool: &Tool| !self.path(*tool).is_file();
         wanted.iter().copied().filter(absent).collect()
