@@ -7,6 +7,8 @@ pub mod listener;
 pub mod metrics;
 pub mod pki;
 pub mod readiness;
+#[cfg(test)]
+mod testing;
 pub mod trust;
 pub mod version;
 pub mod webhook;

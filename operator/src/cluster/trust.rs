@@ -96,3 +96,40 @@ impl Trust {
             .map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::ApiServer;
+
+    #[tokio::test(start_paused = true)]
+    async fn trust_is_applied_where_it_is_wanted_and_then_left_alone() {
+        let (client, mut server) = ApiServer::new();
+        let mut trust = Trust::new(client);
+        let bundle: Arc<str> = "CA".into();
+        let wanted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let api = async {
+            for namespace in ["blog", "shop"] {
+                let path = format!("/api/v1/namespaces/{namespace}/configmaps/coppice-trust");
+                let call = server.expect("PATCH", &path).await;
+                assert_eq!(call.body["data"], json!({ "ca.crt": "CA" }));
+                let body = call.body.clone();
+                call.reply(&body);
+            }
+        };
+        let ((), ()) = tokio::join!(api, trust.sync(&bundle, wanted(&["shop", "blog"])));
+        trust.sync(&bundle, wanted(&["shop", "blog"])).await;
+        tokio::time::advance(REAPPLY).await;
+        let api = async {
+            server
+                .next()
+                .await
+                .expect("it is applied again after a while")
+                .fail(403, "Forbidden");
+        };
+        tokio::join!(api, trust.sync(&bundle, wanted(&["shop"])));
+        trust.sync(&bundle, wanted(&["shop"])).await;
+        drop(trust);
+        assert!(server.next().await.is_none());
+    }
+}

@@ -87,3 +87,48 @@ impl WebhookBundle {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::ApiServer;
+
+    const PATH: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/coppice-operator";
+
+    #[tokio::test]
+    async fn admission_bundle_is_written_once_and_where_it_differs() {
+        let (client, mut server) = ApiServer::new();
+        let webhook = WebhookBundle::new(client, "coppice-operator".to_owned());
+        let entry = |name: &str, bundle: Option<&str>| {
+            json!({
+                "name": name, "sideEffects": "NoneOnDryRun", "admissionReviewVersions": ["v1"],
+                "clientConfig": { "caBundle": bundle },
+            })
+        };
+        let configuration = |first: Option<&str>| {
+            json!({
+                "metadata": { "name": "coppice-operator" },
+                "webhooks": [entry("a.coppice.dev", first), entry("b.coppice.dev", Some("Q0E="))],
+            })
+        };
+        let api = async {
+            server.expect("GET", PATH).await.reply(&configuration(None));
+            let patch = server.expect("PATCH", PATH).await;
+            let expected =
+                json!({ "webhooks": [{ "name": "a.coppice.dev", "clientConfig": { "caBundle": "Q0E=" } }] });
+            assert_eq!(patch.body, expected);
+            patch.reply(&configuration(Some("Q0E=")));
+            server
+                .expect("GET", PATH)
+                .await
+                .reply(&configuration(Some("Q0E=")));
+        };
+        let writes = async {
+            webhook.write("CA").await.unwrap();
+            webhook.write("CA").await.unwrap();
+        };
+        tokio::join!(api, writes);
+        drop(webhook);
+        assert!(server.next().await.is_none());
+    }
+}

@@ -13,6 +13,9 @@ mod authority;
 mod serving;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;

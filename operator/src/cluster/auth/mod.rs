@@ -134,3 +134,6 @@ fn extra(user: &UserInfo, key: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
