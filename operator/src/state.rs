@@ -343,6 +343,16 @@ impl State {
         (core.index.connected(), core.purges.open())
     }
 
+    /// What a namespace says about injection: the value of its label.
+    pub fn inject_word(&self, namespace: &str) -> Option<String> {
+        self.0.core.lock().index.inject_word(namespace).map(str::to_owned)
+    }
+
+    /// The namespaces whose sidecars must trust the operator: those that are opted in or hold injected pods.
+    pub fn trusting_namespaces(&self) -> BTreeSet<String> {
+        self.0.core.lock().index.trusting_namespaces()
+    }
+
     /// Would this pod's session be accepted now?
     pub(crate) fn may_attach(&self, pod: &Identity) -> Result<(), ConnectError> {
         self.0

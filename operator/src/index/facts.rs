@@ -1,5 +1,7 @@
 //! What is true of a route right now: the input of its status.
 
+use std::collections::BTreeSet;
+
 use coppice_api::names::{label, reason::Reason};
 use jiff::Timestamp;
 
@@ -120,6 +122,23 @@ impl Index {
             })
             .map(|(name, entry)| (entry.pod.uid.clone(), name.clone()))
             .collect())
+    }
+
+    /// What a namespace says about injection: the value of its label.
+    pub fn inject_word(&self, namespace: &str) -> Option<&str> {
+        let labels = &self.namespaces.get(namespace)?.labels;
+        labels.get(label::INJECT).map(String::as_str)
+    }
+
+    /// The namespaces whose sidecars must trust the operator: those that are opted in or hold injected pods.
+    pub fn trusting_namespaces(&self) -> BTreeSet<String> {
+        (self.namespaces.iter())
+            .filter(|(name, entries)| {
+                self.inject_word(name) == Some("enabled")
+                    || entries.pods.values().any(|entry| entry.pod.injected)
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Since when the sidecar of a pod has been running.
