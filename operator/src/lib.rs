@@ -12,6 +12,8 @@
 //! and reads no clock: `now` is an argument.
 
 #[cfg(feature = "cluster")]
+pub mod admin;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod index;
 #[cfg(feature = "cluster")]

@@ -2,33 +2,24 @@
 //!
 //! Namespace, pod and uid are what the API server says of the token (KEP-1205, bound tokens), never what the client says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use coppice_api::names::TOKEN_AUDIENCE;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::{Api, Client, api::PostParams};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
+use tonic::Status;
 
-/// Reviews at a time: a thousand sidecars that reconnect must not drown the API server.
-const AT_A_TIME: usize = 64;
-/// For waiting and asking together; the sidecar tries again.
-const LIMIT: Duration = Duration::from_secs(15);
+use super::metrics::ClusterMetrics;
+use crate::push::{Authenticator, Identity};
+
+/// For asking; the sidecar tries again.
+const LIMIT: Duration = Duration::from_secs(8);
 /// Longer ones are no `ServiceAccount` tokens.
 const LONGEST_TOKEN: usize = 16 << 10;
 
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
-
-/// The pod that a token was made for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub pod: String,
-    /// Its uid.
-    pub uid: String,
-}
 
 /// Why a bearer is not let in.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +36,7 @@ pub enum AuthError {
     /// The API server could not be asked.
     #[error("failed to review the token: {0}")]
     Review(#[source] Box<kube::Error>),
-    /// Too many reviews, or one that takes too long.
+    /// The API server takes too long.
     #[error("failed to review the token within {} s", LIMIT.as_secs())]
     Busy,
 }
@@ -61,53 +52,65 @@ impl AuthError {
             Self::Busy => "busy",
         }
     }
+}
 
-    /// May the same token succeed later?
-    pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Review(_) | Self::Busy)
+impl From<AuthError> for Status {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Missing | AuthError::Invalid => Self::unauthenticated(error.to_string()),
+            AuthError::NotBound => Self::permission_denied(error.to_string()),
+            AuthError::Review(_) | AuthError::Busy => Self::unavailable(error.to_string()),
+        }
     }
 }
 
-/// Asks the API server whose token it is.
+/// Asks the API server whose token it is. How many are asked about at a time is bounded where streams are accepted.
 pub struct Reviewer {
     api: Api<TokenReview>,
-    permits: Semaphore,
+    metrics: Arc<ClusterMetrics>,
 }
 
 impl Reviewer {
     /// Reviews through this client.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, metrics: Arc<ClusterMetrics>) -> Self {
         Self {
             api: Api::all(client),
-            permits: Semaphore::new(AT_A_TIME),
+            metrics,
         }
     }
 
     /// The pod whose token this is.
-    pub async fn review(&self, token: Option<&str>) -> Result<Caller, AuthError> {
+    pub async fn review(&self, token: Option<&str>) -> Result<Identity, AuthError> {
         let token = token
             .filter(|token| !token.is_empty())
             .ok_or(AuthError::Missing)?;
         if token.len() > LONGEST_TOKEN {
             return Err(AuthError::Invalid);
         }
-        let ask = async {
-            let _permit = self.permits.acquire().await.map_err(|_| AuthError::Busy)?;
-            let review = TokenReview {
-                spec: TokenReviewSpec {
-                    audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]),
-                    token: Some(token.to_owned()),
-                },
-                ..TokenReview::default()
-            };
-            let answer = self.api.create(&PostParams::default(), &review).await;
-            answer.map_err(|error| AuthError::Review(Box::new(error)))
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]),
+                token: Some(token.to_owned()),
+            },
+            ..TokenReview::default()
         };
-        caller(timeout(LIMIT, ask).await.map_err(|_| AuthError::Busy)??)
+        let params = PostParams::default();
+        let answer = timeout(LIMIT, self.api.create(&params, &review)).await;
+        let answer = answer.map_err(|_| AuthError::Busy)?;
+        caller(answer.map_err(|error| AuthError::Review(Box::new(error)))?)
     }
 }
 
-fn caller(review: TokenReview) -> Result<Caller, AuthError> {
+impl Authenticator for Reviewer {
+    async fn authenticate(&self, bearer: Option<&str>) -> Result<Identity, Status> {
+        let reviewed = self.review(bearer).await;
+        self.metrics
+            .reviewed(reviewed.as_ref().map_or_else(AuthError::as_str, |_| "valid"));
+        reviewed.map_err(Status::from)
+    }
+}
+
+fn caller(review: TokenReview) -> Result<Identity, AuthError> {
     let status = review.status.unwrap_or_default();
     // An API server that does not know audiences would leave the list out and let any token through.
     let for_us = status
@@ -123,7 +126,7 @@ fn caller(review: TokenReview) -> Result<Caller, AuthError> {
         .and_then(|rest| rest.split_once(':'))
         .map(|(namespace, _)| namespace.to_owned());
     match (namespace, extra(&user, POD_NAME), extra(&user, POD_UID)) {
-        (Some(namespace), Some(pod), Some(uid)) => Ok(Caller { namespace, pod, uid }),
+        (Some(namespace), Some(pod), Some(uid)) => Ok(Identity { namespace, pod, uid }),
         _ => Err(AuthError::NotBound),
     }
 }

@@ -1,9 +1,11 @@
 //! What the API server says of a token, and what follows.
 
+use std::sync::Arc;
+
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{Caller, Reviewer};
+use super::{Authenticator, Identity, Reviewer};
 use crate::cluster::testing::ApiServer;
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -28,9 +30,9 @@ fn but(change: &Value) -> Value {
     status
 }
 
-async fn review(status: Value) -> Result<Caller, &'static str> {
+async fn review(status: Value) -> Result<Identity, &'static str> {
     let (client, mut server) = ApiServer::new();
-    let reviewer = Reviewer::new(client);
+    let reviewer = Reviewer::new(client, Arc::default());
     let api = async {
         let call = server.expect("POST", REVIEWS).await;
         assert_eq!(
@@ -48,7 +50,7 @@ async fn review(status: Value) -> Result<Caller, &'static str> {
 #[tokio::test]
 async fn push_identity_comes_from_the_token() {
     let caller = review(good()).await.unwrap();
-    let expected = Caller {
+    let expected = Identity {
         namespace: "shop".to_owned(),
         pod: "web-1".to_owned(),
         uid: "u-1".to_owned(),
@@ -73,7 +75,7 @@ async fn push_refuses_tokens(#[case] change: Value, #[case] word: &str) {
 #[tokio::test]
 async fn push_refuses_without_asking_where_there_is_no_token() {
     let (client, mut server) = ApiServer::new();
-    let reviewer = Reviewer::new(client);
+    let reviewer = Reviewer::new(client, Arc::default());
     let long = "x".repeat(20_000);
     for (token, word) in [
         (None, "missing"),
@@ -89,30 +91,19 @@ async fn push_refuses_without_asking_where_there_is_no_token() {
 #[tokio::test]
 async fn push_asks_again_later_when_the_server_is_down() {
     let (client, mut server) = ApiServer::new();
-    let reviewer = Reviewer::new(client);
-    let api = async { server.expect("POST", REVIEWS).await.fail(500, "InternalError") };
-    let (caller, ()) = tokio::join!(reviewer.review(Some("t")), api);
-    assert!(caller.unwrap_err().is_temporary());
+    let reviewer = Reviewer::new(client, Arc::default());
+    let api = async {
+        server.expect("POST", REVIEWS).await.fail(500, "InternalError");
+    };
+    let (caller, ()) = tokio::join!(reviewer.authenticate(Some("t")), api);
+    assert_eq!(caller.unwrap_err().code(), tonic::Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
-async fn push_reviews_at_most_64_at_a_time_and_gives_up() {
+async fn push_does_not_wait_for_ever() {
     let (client, mut server) = ApiServer::new();
-    let reviewer = Reviewer::new(client);
-    let all = futures::future::join_all((0..65).map(|_| reviewer.review(Some("t"))));
-    let api = async {
-        let mut held = vec![];
-        for _ in 0..64 {
-            held.push(server.next().await.expect("a review"));
-        }
-        held
-    };
-    let (answers, held) = tokio::join!(all, api);
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.as_ref().unwrap_err().as_str() == "busy")
-    );
-    drop((held, reviewer));
-    assert!(server.next().await.is_none(), "the 65th waited for its turn");
+    let reviewer = Reviewer::new(client, Arc::default());
+    let (caller, held) = tokio::join!(reviewer.authenticate(Some("t")), server.next());
+    assert!(held.is_some(), "it asked and got no answer");
+    assert_eq!(caller.unwrap_err().code(), tonic::Code::Unavailable);
 }

@@ -1,0 +1,103 @@
+//! A look at a route.
+
+use coppice_api::{IsrRoute, RevalidationRequest, names::reason::Reason, route::IsrRouteStatus};
+use jiff::Timestamp;
+use kube::{Api, api::PostParams};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::{CALL_LIMIT, Outcome, Writer};
+use crate::{ObjectName, cluster::seen::Observed, index::RouteFacts, status};
+
+impl Writer {
+    pub(super) async fn look_at_route(&self, name: &ObjectName) -> Outcome {
+        let Some(observed) = self.routes.get(name) else {
+            return Outcome::Gone;
+        };
+        if let Some(route) = &observed.object
+            && observed.problem.is_none()
+            && !self.request_by_annotation(route).await
+        {
+            return Outcome::Failed;
+        }
+        if !self.differs(name, &observed) {
+            return Outcome::Same;
+        }
+        self.pace.turn().await;
+        // Something may have changed while it waited for its turn.
+        let Some(observed) = self.routes.get(name) else {
+            return Outcome::Gone;
+        };
+        let Some(status) = self.status_of_route(name, &observed) else {
+            return Outcome::Gone;
+        };
+        if status::same(observed.status.as_ref(), &status) {
+            return Outcome::Same;
+        }
+        let written = self.apply(&self.routes, name, &observed, &status, None).await;
+        if written.is_ok() {
+            self.report(&observed, name, &status);
+        }
+        self.outcome::<IsrRoute>(name, written)
+    }
+
+    fn differs(&self, name: &ObjectName, observed: &Observed<IsrRoute>) -> bool {
+        self.status_of_route(name, observed)
+            .is_some_and(|status| !status::same(observed.status.as_ref(), &status))
+    }
+
+    fn status_of_route(&self, name: &ObjectName, observed: &Observed<IsrRoute>) -> Option<IsrRouteStatus> {
+        let now = Timestamp::now();
+        let written = observed.status.as_ref();
+        match &observed.problem {
+            None => self.state.route_status(name, written, now),
+            Some(problem) => Some(status::route(&malformed(observed, problem), written, now)),
+        }
+    }
+
+    /// Makes the request that the purge annotation asks for. Its name is made of the annotation's value, so making it
+    /// twice makes it once. False: it must be tried again.
+    async fn request_by_annotation(&self, route: &IsrRoute) -> bool {
+        let Some(request) = self.state.requested(route) else {
+            return true;
+        };
+        let namespace = request.metadata.namespace.clone().unwrap_or_default();
+        let name = request.metadata.name.clone().unwrap_or_default();
+        let api: Api<RevalidationRequest> = Api::namespaced(self.client.clone(), &namespace);
+        let params = PostParams::default();
+        match timeout(CALL_LIMIT, api.create(&params, &request)).await {
+            Ok(Ok(_)) => {
+                info!(
+                    namespace,
+                    request = name,
+                    "made the purge that an annotation asks for"
+                );
+                true
+            }
+            Ok(Err(kube::Error::Api(error))) if error.code == 409 => true,
+            Ok(Err(error)) => {
+                warn!(namespace, request = name, %error, "failed to make the purge that an annotation asks for");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// What is true of a route whose newest version cannot be read.
+fn malformed(observed: &Observed<IsrRoute>, problem: &str) -> RouteFacts {
+    RouteFacts {
+        generation: observed.metadata.generation.unwrap_or_default(),
+        in_force: None,
+        accepted: Reason::Invalid,
+        message: problem.to_owned(),
+        desired: 0,
+        applied: 0,
+        waiting: 0,
+        rejected: None,
+        without_sidecar: 0,
+        opted_in: true,
+        bypass: None,
+        last_handled: None,
+    }
+}
