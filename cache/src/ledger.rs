@@ -229,6 +229,13 @@ impl Ledger {
         let book = self.book.load();
         (since >= book.floor.sequence).then(|| book.after(since).map(|line| line.line.clone()).collect())
     }
+
+    /// The last `count` lines that are held, the newest first: for people to look at.
+    pub fn last(&self, count: usize) -> Vec<Line> {
+        let book = self.book.load();
+        let newest = book.lines.iter().rev().take(count);
+        newest.map(|line| line.line.clone()).collect()
+    }
 }
 
 impl Book {

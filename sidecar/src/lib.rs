@@ -2,17 +2,21 @@
 //!
 //! ```text
 //! config.rs   environment and flags become Settings
-//! serve/      visitors: one connection, one request; passing through, upgrades
+//! serve/      visitors: one connection, one request; from the store, fetched, or passed through
 //! fetch/      the app: connections to it, flights, regenerations
 //! sweep.rs    after a purge: finding its pages
+//! control/    the operator: configurations and purges, applied and acknowledged
+//! admin/      probes, metrics, the state
 //! drain.rs    leaving without losing a request
 //! metrics.rs  what is counted
 //! site.rs     what every request shares; body.rs, clock.rs: what all of them speak
 //! ```
 
+pub mod admin;
 pub mod body;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod drain;
 pub mod fetch;
 pub mod metrics;
@@ -27,16 +31,22 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
+use coppice_cache::{ledger::Ledger, routes::Routes, store::Store};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::{Admin, LogLevel, View},
     clock::Clock,
-    config::Settings,
+    config::{ControlSettings, Settings},
+    control::{Control, Engine, Standing},
     drain::{Drain, Drained},
-    fetch::upstream::Upstream,
+    fetch::{Fetcher, upstream::Upstream},
     metrics::Metrics,
     serve::{Limits, pass::Passage, upgrade::Tunnels},
     site::Site,
+    sweep::Sweeper,
 };
 
 /// A port could not be had.
@@ -62,6 +72,9 @@ pub struct Sidecar {
     site: Arc<Site>,
     listener: TcpListener,
     admin: Option<TcpListener>,
+    level: Option<LogLevel>,
+    control: Option<ControlSettings>,
+    standing: watch::Sender<Standing>,
     drain: Duration,
     limits: Limits,
 }
@@ -76,30 +89,26 @@ impl Sidecar {
     pub fn bind_with(settings: Settings, limits: Limits) -> Result<Self, BindError> {
         let listener = bind(settings.listen, "visitors")?;
         let admin = settings.admin.map(|address| bind(address, "admin")).transpose()?;
-        let metrics = Arc::new(Metrics::new());
-        metrics
-            .budget
-            .set(i64::try_from(settings.memory).unwrap_or(i64::MAX));
-        let site = Site {
-            clock: Clock::start(),
-            passage: Passage {
-                upstream: Upstream::new(&settings.app),
-                tunnels: Tunnels::default(),
-                patience: limits.patience,
-                metrics: metrics.clone(),
-            },
-            metrics,
-            drain: Drain::default(),
-            dev: settings.dev,
-            visits: settings.visits,
+        let standing = Standing {
+            configured: settings.control.is_some(),
+            ..Standing::default()
         };
         Ok(Self {
-            site: Arc::new(site),
             listener,
             admin,
+            level: None,
+            control: settings.control.clone(),
+            standing: watch::Sender::new(standing),
             drain: settings.drain,
             limits,
+            site: Arc::new(site(settings, limits)),
         })
+    }
+
+    /// Lets the admin listener read and set the process's log filter.
+    pub fn with_log_level(mut self, level: LogLevel) -> Self {
+        self.level = Some(level);
+        self
     }
 
     /// Where visitors are served.
@@ -112,20 +121,75 @@ impl Sidecar {
         self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
     }
 
+    /// How it stands with the operator: the version of the configuration in force among it.
+    pub fn ready(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// What all requests share: the store, the routes, the counters.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
     /// Serves until `told` to leave, then drains.
     pub async fn run(self, told: CancellationToken) -> Result<Drained, RunError> {
+        let Self { site, standing, .. } = self;
+        let ended = CancellationToken::new();
+        // Whatever way this function is left, nothing of it goes on.
+        let _end = ended.clone().drop_guard();
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let site = self.site;
         let visitors = tokio::spawn(serve::listen(site.clone(), listener, self.limits));
+        if let Some(admin) = self.admin {
+            let view = View {
+                site: site.clone(),
+                standing: standing.subscribe(),
+            };
+            Admin::new(view, self.level).start(admin, ended.clone())?;
+        }
+        if let Some(settings) = self.control {
+            let sweeper = Sweeper::start(site.clock, site.fetcher.clone(), site.routes.clone());
+            let engine = Engine {
+                routes: site.routes.clone(),
+                fetcher: site.fetcher.clone(),
+                sweeper,
+                metrics: site.metrics.clone(),
+            };
+            let control = Control::new(settings, engine, standing, self.limits.reconnect);
+            tokio::spawn(control.run(ended.clone()));
+        } else {
+            tracing::warn!("no operator is configured: everything passes through");
+        }
         told.cancelled().await;
-        tracing::info!("leaving: accepting for {:?}", self.drain);
-        let drained = site
-            .drain
-            .leave(self.drain, self.limits.drain, &site.passage.tunnels);
-        let drained = drained.await;
+        tracing::info!("leaving: accepting for another {:?}", self.drain);
+        let tunnels = &site.passage.tunnels;
+        let drained = site.drain.leave(self.drain, self.limits.drain, tunnels).await;
         // It has returned, or panicked; either way nobody is left to serve.
         let _ = visitors.await;
         Ok(drained)
+    }
+}
+
+fn site(settings: Settings, limits: Limits) -> Site {
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::new());
+    let budget = i64::try_from(settings.memory).unwrap_or(i64::MAX);
+    metrics.budget.set(budget);
+    let upstream = Upstream::new(&settings.app);
+    let (store, ledger) = (Store::new(settings.memory), Arc::new(Ledger::new()));
+    Site {
+        clock,
+        routes: Arc::new(ArcSwap::from_pointee(Routes::default())),
+        fetcher: Fetcher::new(clock, store, ledger, upstream.clone()),
+        passage: Passage {
+            upstream,
+            tunnels: Tunnels::default(),
+            patience: limits.patience,
+            metrics: metrics.clone(),
+        },
+        metrics,
+        drain: Drain::default(),
+        dev: settings.dev,
+        visits: settings.visits,
     }
 }
 

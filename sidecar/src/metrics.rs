@@ -27,6 +27,8 @@ pub struct Metrics {
     pub tunnels: Level,
     /// Stored pages; set when asked.
     pub pages: Level,
+    /// Flights in the air; set when asked.
+    pub flights: Level,
     /// Memory accounted against the budget; set when asked.
     pub stored: Level,
     /// The budget.
@@ -108,6 +110,7 @@ impl Metrics {
             self.tunnels.clone(),
         );
         registry.register("pages", "Stored pages", self.pages.clone());
+        registry.register("flights", "Pages that are being fetched", self.flights.clone());
         registry.register_with_unit(
             "memory_used",
             "Memory accounted against the budget: pages and flights",

@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use coppice_cache::routes::Routes;
 use tokio::sync::mpsc;
 
-use crate::{clock::Clock, config::VisitLine, drain::Drain, metrics::Metrics, serve::pass::Passage};
+use crate::{
+    clock::Clock, config::VisitLine, drain::Drain, fetch::Fetcher, metrics::Metrics, serve::pass::Passage,
+};
 
 /// What every request of one sidecar shares; made once, behind an `Arc`.
 #[derive(Debug)]
 pub struct Site {
     /// The engine's clock.
     pub clock: Clock,
+    /// What visitors are matched against; empty until the operator's first word.
+    pub routes: Arc<ArcSwap<Routes>>,
+    /// Store, ledger and flights.
+    pub fetcher: Fetcher,
     /// Where requests are passed to.
     pub passage: Passage,
     /// Counters.

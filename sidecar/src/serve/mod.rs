@@ -30,7 +30,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{body::Body, config::VisitLine, drain, site::Site};
+use crate::{body::Body, config::VisitLine, control, drain, site::Site};
 
 /// What one visitor, or all of them, may take, and how long.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,8 @@ pub struct Limits {
     pub patience: Duration,
     /// How long requests in hand have once the sidecar has stopped accepting.
     pub drain: Duration,
+    /// A stream to the operator that ended is opened again within this, at random.
+    pub reconnect: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             streams: 256,
             patience: pass::PATIENCE,
             drain: drain::LIMIT,
+            reconnect: control::RECONNECT,
         }
     }
 }
