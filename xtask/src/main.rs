@@ -2,12 +2,14 @@
 //!
 //! - [`cluster`] – a real single-node Kubernetes in a network namespace of its own
 //! - [`images`], [`install`] – the OCI archives; bringing them and the chart into the cluster
+//! - [`demo`] – all of it, shown to a person
 //! - [`test`], [`generate`] – everything that must hold; files that programs write
 //! - [`tools`] – what it and the checks need, installed and built once, kept in the cache folder
 //! - [`process`] – running commands: progress, tails, Ctrl-C
 //! - [`paths`] – where things are
 
 mod cluster;
+mod demo;
 mod generate;
 mod images;
 mod install;
@@ -39,6 +41,8 @@ enum Command {
     Images(images::Arguments),
     /// Check and test everything, or a part
     Test(test::Arguments),
+    /// Coppice on a cluster of its own with three replicas of a blog: a route, visits, a purge
+    Demo(demo::Arguments),
     /// Write the files that are generated: CRDs, the chart's README
     Generate,
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let done = Paths::find().and_then(|paths| match arguments.command {
         Command::Cluster(command) => cluster::run(&paths, command),
         Command::Test(arguments) => test::run(&paths, &arguments),
+        Command::Demo(arguments) => demo::run(&paths, &arguments),
         Command::Generate => generate::write(&paths).map(|()| ExitCode::SUCCESS),
         Command::Images(arguments) => images::run(&paths, &arguments).map(|()| ExitCode::SUCCESS),
     });

@@ -244,6 +244,17 @@ impl Cluster {
         Ok(command)
     }
 
+    /// Runs a function where the cluster's pods and services can be connected to.
+    pub(crate) fn within<T: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match &self.place {
+            Place::Own(_) => netns::within(function),
+            Place::Existing(_) => Ok(function()?),
+        }
+    }
+
     fn own(&self) -> Result<&Run> {
         match &self.place {
             Place::Own(run) => Ok(run),
