@@ -23,5 +23,7 @@ pub mod purge;
 pub mod push;
 pub mod state;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 pub use state::{Dirty, ObjectName, State};

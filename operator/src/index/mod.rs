@@ -18,6 +18,8 @@ pub mod selector;
 pub mod service;
 mod sessions;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
