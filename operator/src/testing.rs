@@ -17,8 +17,11 @@ pub(crate) fn mk_route(name: &str, generation: i64, spec: Value) -> IsrRoute {
         "podSelector": {"matchLabels": {"app": "web"}},
         "rules": [{"paths": ["/blog/[slug]"], "revalidate": 60}],
     });
-    for (field, value) in spec.as_object().unwrap() {
-        all[field] = value.clone();
+    let Value::Object(fields) = spec else {
+        panic!("a spec is an object");
+    };
+    for (field, value) in fields {
+        all[field] = value;
     }
     serde_json::from_value(json!({
         "apiVersion": "coppice.dev/v1alpha1", "kind": "IsrRoute",
@@ -45,11 +48,11 @@ pub(crate) fn mk_pod(name: &str) -> Pod {
 
 /// A RevalidationRequest of namespace `shop`.
 pub(crate) fn mk_request(name: &str, spec: Value) -> RevalidationRequest {
-    serde_json::from_value(json!({
+    let mut object = json!({
         "apiVersion": "coppice.dev/v1alpha1", "kind": "RevalidationRequest",
         "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}"), "generation": 1,
             "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": spec,
-    }))
-    .unwrap()
+    });
+    object["spec"] = spec;
+    serde_json::from_value(object).unwrap()
 }

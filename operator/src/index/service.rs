@@ -89,7 +89,7 @@ mod tests {
         }
     }
 
-    fn service(targets: serde_json::Value) -> Service {
+    fn service(targets: &serde_json::Value) -> Service {
         let object = serde_json::json!({
             "metadata": {"namespace": "shop", "name": "web"},
             "spec": {"selector": {"app": "web"}, "ports": targets},
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_name_that_the_sidecar_took_over_is_no_bypass() {
         let service = service(
-            serde_json::json!([{"port": 80, "targetPort": "http"}, {"port": 9100, "targetPort": "metrics"}]),
+            &serde_json::json!([{"port": 80, "targetPort": "http"}, {"port": 9100, "targetPort": "metrics"}]),
         );
         assert!(service.selects(&pod()));
         assert_eq!(service.bypass(&pod()), None);
@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn the_number_of_the_app_is_a_bypass() {
-        let by_number = service(serde_json::json!([{"port": 80, "targetPort": 3000}]));
+        let by_number = service(&serde_json::json!([{"port": 80, "targetPort": 3000}]));
         assert_eq!(by_number.bypass(&pod()), Some(&Target::Number(3000)));
-        let by_default = service(serde_json::json!([{"port": 3000}]));
+        let by_default = service(&serde_json::json!([{"port": 3000}]));
         assert_eq!(by_default.bypass(&pod()), Some(&Target::Number(3000)));
     }
 
@@ -131,7 +131,7 @@ mod tests {
     fn a_second_name_of_the_apps_port_is_a_bypass() {
         let mut pod = pod();
         pod.ports.push(port(Some("web"), 3000, false));
-        let service = service(serde_json::json!([{"port": 80, "targetPort": "web"}]));
+        let service = service(&serde_json::json!([{"port": 80, "targetPort": "web"}]));
         assert_eq!(service.bypass(&pod), Some(&Target::Name("web".to_owned())));
     }
 
@@ -139,7 +139,7 @@ mod tests {
     fn a_service_without_selector_selects_nobody() {
         let service = Service {
             selector: BTreeMap::new(),
-            ..service(serde_json::json!([]))
+            ..service(&serde_json::json!([]))
         };
         assert!(!service.selects(&pod()));
     }

@@ -20,6 +20,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lines {
     kept: Vec<Arc<Line>>,
+    /// Of the selectors of those that are kept.
+    bytes: usize,
     head: u64,
     floor: u64,
 }
@@ -91,6 +93,7 @@ impl Ledger {
         self.last = self.last.max(head);
         self.published.send_modify(|published| {
             let mut restored = Lines {
+                bytes: lines.iter().map(size).sum(),
                 kept: lines.into_iter().map(Arc::new).collect(),
                 head: head.max(published.head),
                 floor: floor.max(published.floor),
@@ -131,6 +134,7 @@ impl Ledger {
         self.published.send_modify(|published| {
             let mut next = Lines::clone(published);
             next.head = ready.last().map_or(next.head, |line| line.sequence);
+            next.bytes += ready.iter().map(|line| size(line)).sum::<usize>();
             next.kept.append(&mut ready);
             next.bound();
             *published = Arc::new(next);
@@ -141,10 +145,9 @@ impl Ledger {
 impl Lines {
     /// Drops the oldest lines beyond the bounds.
     fn bound(&mut self) {
-        let mut bytes: usize = self.kept.iter().map(|line| size(line)).sum();
         let mut dropped = 0;
-        while self.kept.len() - dropped > MAX_LINES || bytes > MAX_BYTES {
-            bytes -= size(&self.kept[dropped]);
+        while self.kept.len() - dropped > MAX_LINES || self.bytes > MAX_BYTES {
+            self.bytes -= size(&self.kept[dropped]);
             self.floor = self.kept[dropped].sequence;
             dropped += 1;
         }

@@ -15,6 +15,8 @@ mod ledger;
 mod progress;
 mod requested;
 mod selection;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -195,8 +197,7 @@ impl Purges {
             Ok(selector) => Standing::Waiting(selector),
             Err(problems) => Standing::Invalid(problems.join("; ")),
         };
-        let old = self.requests.remove(&name).filter(|old| old.uid == uid);
-        self.open.retain(|_, open| *open != name);
+        let old = self.forget(&name).filter(|old| old.uid == uid);
         let (in_flight, last) = old.map_or((None, None), |old| (old.in_flight, old.last));
         self.requests.insert(
             name.clone(),
@@ -232,8 +233,7 @@ impl Purges {
     /// A request is no more; its line stays.
     pub fn delete(&mut self, namespace: &str, name: &str) -> bool {
         let name = ObjectName::new(namespace, name);
-        self.open.retain(|_, open| *open != name);
-        let known = self.requests.remove(&name).is_some();
+        let known = self.forget(&name).is_some();
         if known {
             self.dirty.insert(name);
         }
@@ -507,6 +507,15 @@ impl Purges {
     /// The requests whose status may read differently, or that may be planned, since the last call.
     pub fn take_dirty(&mut self) -> BTreeSet<ObjectName> {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// Takes a request out, and what it waits for.
+    fn forget(&mut self, name: &ObjectName) -> Option<Entry> {
+        let entry = self.requests.remove(name)?;
+        if let Some((sequence, _)) = entry.last {
+            self.open.remove(&(name.namespace.clone(), sequence));
+        }
+        Some(entry)
     }
 
     /// Takes over what an earlier operator committed.

@@ -9,6 +9,8 @@
 mod request;
 mod route;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use coppice_api::{RevalidationRequestStatus, names::reason::Reason};
 use jiff::Timestamp;
