@@ -308,3 +308,108 @@ impl<V: Copy> Marks<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{Line, Selector, Strategy},
+        mk::{mk_key, mk_plan, texts},
+    };
+
+    fn purge_tag(ledger: &Ledger, sequence: u64, tag: &str) {
+        let line = Line {
+            sequence,
+            selector: Selector {
+                tags: texts(&[tag]),
+                ..Selector::default()
+            },
+            strategy: Strategy::Refresh,
+        };
+        ledger.append([line], sequence, 0);
+    }
+
+    fn lead(flights: &mut Flights<u32>, plan: &Plan, ledger: &Ledger) -> Ticket {
+        match flights.board(&mk_key("/a"), plan, ledger, || 0) {
+            Boarding::Lead { ticket, .. } => ticket,
+            other => panic!("not the lead: {other:?}"),
+        }
+    }
+
+    fn joins(flights: &mut Flights<u32>, plan: &Plan, ledger: &Ledger) -> bool {
+        matches!(
+            flights.board(&mk_key("/a"), plan, ledger, || 0),
+            Boarding::Join(_)
+        )
+    }
+
+    #[test]
+    fn flights_are_joined_while_no_line_matches() {
+        let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
+        let ticket = lead(&mut flights, &plan, &ledger);
+        assert!(joins(&mut flights, &plan, &ledger));
+        flights.learn(&ticket, &TagSet::new(["site"], []).unwrap());
+        purge_tag(&ledger, 1, "other");
+        assert!(joins(&mut flights, &plan, &ledger));
+        purge_tag(&ledger, 2, "site");
+        let second = lead(&mut flights, &plan, &ledger);
+        assert_eq!(second.stamp(), 2);
+        assert_eq!(flights.land(&ticket, None, &ledger), Landing::Overtaken);
+        assert_eq!(flights.len(), 1);
+        assert_eq!(flights.land(&second, None, &ledger), Landing::Clear);
+        assert!(flights.is_empty());
+    }
+
+    #[test]
+    fn flights_of_unknown_tags_are_overtaken_by_any_tag() {
+        let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
+        let first = lead(&mut flights, &plan, &ledger);
+        purge_tag(&ledger, 1, "other");
+        // Nobody has boarded since, and now its tags are known: it may be stored after all.
+        let tags = TagSet::new(["site"], []).unwrap();
+        assert_eq!(flights.land(&first, Some(&tags), &ledger), Landing::Clear);
+        let second = lead(&mut flights, &plan, &ledger);
+        purge_tag(&ledger, 2, "other");
+        lead(&mut flights, &plan, &ledger);
+        assert_eq!(flights.land(&second, Some(&tags), &ledger), Landing::Overtaken);
+    }
+
+    #[test]
+    fn flights_that_are_closed_let_pass() {
+        let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
+        let ticket = lead(&mut flights, &plan, &ledger);
+        flights.close(&ticket, Unstorable::TooLarge);
+        let boarding = flights.board(&mk_key("/a"), &plan, &ledger, || 0);
+        assert!(matches!(boarding, Boarding::Pass(Unstorable::TooLarge)));
+    }
+
+    #[test]
+    fn flights_belong_to_a_route() {
+        let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
+        lead(&mut flights, &plan, &ledger);
+        let mut other = mk_plan(|_| ());
+        other.route = "other".into();
+        assert!(!joins(&mut flights, &other, &ledger));
+    }
+
+    #[test]
+    fn marks_end_and_are_bounded() {
+        let mut flights = Flights::<u32>::default();
+        flights.mark(&mk_key("/a"), Unstorable::Private, Moment(0));
+        assert_eq!(
+            flights.marked(&mk_key("/a"), Moment(119_999)),
+            Some(Unstorable::Private)
+        );
+        assert_eq!(flights.marked(&mk_key("/a"), Moment(120_000)), None);
+        flights.mark(&mk_key("/a"), Unstorable::Vary, Moment(1));
+        for key in 0..MAX_MARKERS {
+            flights.mark(&mk_key(&format!("/{key}")), Unstorable::Vary, Moment(2));
+        }
+        assert_eq!(flights.marked(&mk_key("/a"), Moment(3)), None);
+        assert_eq!(flights.marks.by_key.len(), MAX_MARKERS);
+        flights.unmark(&mk_key("/0"));
+        assert_eq!(flights.marked(&mk_key("/0"), Moment(3)), None);
+        flights.unmark_all();
+        assert_eq!(flights.marked(&mk_key("/1"), Moment(3)), None);
+    }
+}

@@ -5,6 +5,8 @@ pub mod cache_status;
 pub mod config;
 pub mod control;
 pub mod flights;
+#[cfg(test)]
+mod histories;
 pub mod hostname;
 pub mod key;
 pub mod ledger;

@@ -310,3 +310,173 @@ pub fn compact(headers: &HeaderMap) -> Box<[(HeaderName, HeaderValue)]> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        config::Rule,
+        mk::{mk_key, mk_plan},
+    };
+
+    fn headers(fields: &[&str]) -> HeaderMap {
+        let fields = fields.iter().map(|field| field.split_once(": ").unwrap());
+        fields
+            .map(|(name, value)| {
+                (
+                    name.parse::<HeaderName>().unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    fn judged(change: impl FnOnce(&mut Rule), status: u16, fields: &[&str]) -> Judgement {
+        let status = StatusCode::from_u16(status).unwrap();
+        judge(&mk_plan(change), &mk_key("/a"), status, &headers(fields))
+    }
+
+    fn word(judgement: &Judgement) -> &'static str {
+        match judgement {
+            Judgement::Store { .. } => "store",
+            Judgement::Unstorable(reason) => reason.as_str(),
+            Judgement::Failure => "failure",
+            Judgement::Outdated => "outdated",
+        }
+    }
+
+    #[rstest]
+    #[case(200, &[], "store")]
+    #[case(404, &[], "store")]
+    #[case(410, &[], "store")]
+    #[case(301, &["location: /b"], "store")]
+    #[case(308, &["location: /b"], "store")]
+    #[case(307, &["location: /a"], "redirect")]
+    #[case(302, &[], "redirect")]
+    #[case(303, &["location: /b"], "status")]
+    #[case(201, &[], "status")]
+    #[case(204, &[], "status")]
+    #[case(206, &[], "status")]
+    #[case(304, &[], "status")]
+    #[case(401, &[], "status")]
+    #[case(429, &[], "status")]
+    #[case(500, &[], "failure")]
+    #[case(503, &["cache-control: no-store"], "failure")]
+    // Under an interval of the rule only what forbids storing counts.
+    #[case(200, &["cache-control: no-cache, max-age=0, must-revalidate", "pragma: no-cache", "expires: 0"], "store")]
+    #[case(200, &["cache-control: no-store"], "no-store")]
+    #[case(200, &["cache-control: public", "cache-control: private"], "private")]
+    #[case(200, &["set-cookie: a=b"], "set-cookie")]
+    #[case(200, &["vary: RSC, Accept-Encoding"], "store")]
+    #[case(200, &["vary: Cookie"], "vary")]
+    #[case(200, &["vary: *"], "vary")]
+    #[case(200, &["content-encoding: gzip"], "content-encoding")]
+    #[case(200, &["content-encoding: identity"], "store")]
+    #[case(200, &["content-type: Text/Event-Stream; charset=utf-8"], "event-stream")]
+    #[case(200, &["content-type: text/html"], "store")]
+    #[case(200, &["x-nextjs-cache: HIT"], "store")]
+    #[case(200, &["x-nextjs-cache: STALE"], "outdated")]
+    #[case(200, &["x-nextjs-cache: STALE", "set-cookie: a=b"], "set-cookie")]
+    fn judge_by_status_and_headers(#[case] status: u16, #[case] fields: &[&str], #[case] expected: &str) {
+        assert_eq!(word(&judged(|_| (), status, fields)), expected);
+    }
+
+    #[rstest]
+    #[case(|rule: &mut Rule| rule.overrides.no_store = true, &["cache-control: no-store"], "store")]
+    #[case(|rule: &mut Rule| rule.overrides.private = true, &["cache-control: private"], "store")]
+    #[case(|rule: &mut Rule| rule.overrides.private = true, &["cache-control: private, no-store"], "no-store")]
+    #[case(|rule: &mut Rule| rule.overrides.set_cookie = true, &["set-cookie: a=b"], "store")]
+    #[case(|rule: &mut Rule| rule.overrides.no_store = true, &["vary: *"], "vary")]
+    #[case(|rule: &mut Rule| rule.revalidate = None, &[], "interval")]
+    #[case(|rule: &mut Rule| rule.revalidate = Some(Interval::After(Duration::ZERO)), &[], "interval")]
+    #[case(|rule: &mut Rule| rule.revalidate = Some(Interval::Never), &[], "store")]
+    fn judge_by_the_rule(#[case] change: fn(&mut Rule), #[case] fields: &[&str], #[case] expected: &str) {
+        assert_eq!(word(&judged(change, 200, fields)), expected);
+    }
+
+    #[test]
+    fn judge_collects_the_tags_of_rule_and_app() {
+        let fields = ["cache-tag: a, b,,c", "cache-tag: site", "surrogate-key: d  e b"];
+        let Judgement::Store { tags } = judged(|_| (), 200, &fields) else {
+            panic!("it is storable");
+        };
+        assert_eq!(tags.all(), ["site", "a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn judge_drops_no_tag() {
+        let many = |count: usize| {
+            (0..count)
+                .map(|tag| format!("t{tag}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let judged = |tags: String| word(&judged(|_| (), 200, &[&format!("cache-tag: {tags}")])).to_owned();
+        assert_eq!(judged(many(TagSet::MAX - 1)), "store");
+        assert_eq!(judged(many(TagSet::MAX)), "tags");
+        assert_eq!(judged("x".repeat(TagSet::MAX_LENGTH)), "store");
+        assert_eq!(judged("x".repeat(TagSet::MAX_LENGTH + 1)), "tags");
+        let mut latin = HeaderMap::new();
+        latin.insert("cache-tag", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        let judgement = judge(&mk_plan(|_| ()), &mk_key("/a"), StatusCode::OK, &latin);
+        assert_eq!(word(&judgement), "tags");
+    }
+
+    #[rstest]
+    #[case(Some(Interval::After(Duration::from_secs(1))), 3)]
+    #[case(Some(Interval::After(Duration::from_secs(10))), 10)]
+    #[case(Some(Interval::After(Duration::from_mins(1))), 30)]
+    #[case(Some(Interval::Never), 30)]
+    fn lifetime_of_a_back_off(#[case] revalidate: Option<Interval>, #[case] seconds: u64) {
+        let plan = mk_plan(|rule| rule.revalidate = revalidate);
+        assert_eq!(back_off(&plan, Moment(500)), Moment(500 + seconds * 1000));
+    }
+
+    #[test]
+    fn lifetime_left() {
+        let lifetime = Lifetime::of(&mk_plan(|_| ()), StatusCode::OK);
+        assert_eq!(lifetime.ttl(Duration::from_millis(500)), Some(59));
+        assert_eq!(lifetime.ttl(Duration::from_millis(60_500)), Some(-1));
+        let plan = mk_plan(|rule| rule.revalidate = Some(Interval::Never));
+        assert_eq!(
+            Lifetime::of(&plan, StatusCode::OK).ttl(Duration::from_hours(9)),
+            None
+        );
+        let negative = Lifetime::of(&plan, StatusCode::GONE);
+        assert_eq!(
+            (negative.ttl(Duration::ZERO), negative.stale_until),
+            (Some(10), None)
+        );
+    }
+
+    #[test]
+    fn page_headers_are_what_all_may_see() {
+        let mut seen = headers(&[
+            "connection: close, x-hop",
+            "x-hop: 1",
+            "transfer-encoding: chunked",
+            "content-length: 4",
+            "keep-alive: timeout=5",
+            "set-cookie: a=b",
+            "cache-control: private",
+            "expires: 0",
+            "pragma: no-cache",
+            "age: 7",
+            "cdn-cache-control: no-store",
+            "surrogate-control: no-store",
+            "cache-tag: a",
+            "surrogate-key: a",
+            "content-type: text/html",
+            "x-own: 1",
+        ]);
+        let mut kept = seen.clone();
+        page_headers(&mk_plan(|_| ()), &mut seen);
+        assert_eq!(seen, headers(&["content-type: text/html", "x-own: 1"]));
+        page_headers(&mk_plan(|rule| rule.keep_tags = true), &mut kept);
+        assert!(kept.contains_key("cache-tag") && kept.contains_key("surrogate-key"));
+        let compact = compact(&seen);
+        assert!(compact.iter().map(|(name, value)| (name, value)).eq(seen.iter()));
+    }
+}

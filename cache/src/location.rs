@@ -87,3 +87,53 @@ fn without_dots(target: &str) -> String {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::mk::mk_key;
+
+    #[rstest]
+    #[case("/blog/b", false)]
+    #[case("/blog/a", true)]
+    #[case("/blog/a?utm_source=x", true)]
+    #[case("/blog/a#top", true)]
+    #[case("/blog/a/", false)]
+    #[case("/blog/A", false)]
+    #[case("/blog/%61", true)]
+    #[case("/blog/x/../a", true)]
+    #[case("/blog/./a", true)]
+    #[case("a", true)]
+    #[case("./a", true)]
+    #[case("b", false)]
+    #[case("../blog/a", true)]
+    #[case("..", false)]
+    #[case("", true)]
+    #[case("?page=2", true)]
+    #[case("https://example.com/blog/a", true)]
+    #[case("HTTPS://EXAMPLE.com.:443/blog/a", true)]
+    #[case("https://example.com:8443/blog/a", false)]
+    #[case("http://example.com/blog/a", false)]
+    #[case("https://www.example.com/blog/a", false)]
+    #[case("//example.com/blog/a", true)]
+    #[case("//www.example.com/blog/a", false)]
+    #[case("mailto:a@example.com", false)]
+    // What cannot be read may lead anywhere.
+    #[case("https://", true)]
+    #[case("https://exa mple.com/x", true)]
+    fn location_comes_back(#[case] location: &str, #[case] expected: bool) {
+        let value = HeaderValue::from_str(location).unwrap();
+        assert_eq!(comes_back(Some(&value), &mk_key("/blog/a")), expected);
+    }
+
+    #[test]
+    fn location_that_is_missing_or_no_text_is_not_trusted() {
+        assert!(comes_back(None, &mk_key("/")));
+        assert!(comes_back(
+            Some(&HeaderValue::from_bytes(b"/\xff").unwrap()),
+            &mk_key("/")
+        ));
+    }
+}

@@ -321,3 +321,74 @@ impl Page {
         total as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{Line, Selector},
+        mk::{mk_page, mk_plan},
+    };
+
+    fn purge(ledger: &Ledger, sequence: u64, path: &str, strategy: Strategy) {
+        let line = Line {
+            sequence,
+            selector: Selector {
+                paths: vec![path.to_owned()],
+                ..Selector::default()
+            },
+            strategy,
+        };
+        ledger.append([line], sequence, 0);
+    }
+
+    /// Invariant 4: a purge is a line, and a page looks at each line once.
+    #[test]
+    fn page_remembers_through_which_line_it_was_checked() {
+        let (ledger, page) = (Ledger::new(), mk_page(&mk_plan(|_| ()), "/a", 0, 1));
+        purge(&ledger, 1, "/b", Strategy::Delete);
+        assert_eq!(page.check(&ledger), None);
+        assert_eq!(page.checked.load(Ordering::Relaxed), 1);
+        purge(&ledger, 2, "/a", Strategy::Expire);
+        assert_eq!(page.effect(), None);
+        assert_eq!(page.check(&ledger), Some(Strategy::Expire));
+        purge(&ledger, 3, "/a", Strategy::Refresh);
+        assert_eq!(page.check(&ledger), Some(Strategy::Expire));
+        assert_eq!(page.checked.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn page_is_asked_for_again_at_once_after_a_purge() {
+        let (ledger, page) = (Ledger::new(), mk_page(&mk_plan(|_| ()), "/a", 0, 1));
+        page.back_off(Moment(1000));
+        purge(&ledger, 1, "/b", Strategy::Expire);
+        page.check(&ledger);
+        assert!(page.is_backing_off(Moment(999)));
+        assert!(!page.is_backing_off(Moment(1000)));
+        purge(&ledger, 2, "/a", Strategy::Expire);
+        page.check(&ledger);
+        assert!(!page.is_backing_off(Moment(999)));
+    }
+
+    #[test]
+    fn page_weighs_all_of_itself() {
+        let plan = mk_plan(|_| ());
+        let light = mk_page(&plan, "/a", 0, 0);
+        assert!(light.weight() > size_of::<Page>() as u64);
+        assert_eq!(mk_page(&plan, "/a", 0, 1000).weight() - light.weight(), 1000);
+        assert_eq!(mk_page(&plan, "/abc", 0, 0).weight() - light.weight(), 2);
+    }
+
+    #[test]
+    fn page_notes_visits_to_the_second() {
+        let page = mk_page(&mk_plan(|_| ()), "/a", 0, 1);
+        page.visit(Moment(5));
+        assert_eq!(page.visited(), Moment(5));
+        page.visit(Moment(900));
+        assert_eq!(page.visited(), Moment(5));
+        page.visit(Moment(1005));
+        assert_eq!(page.visited(), Moment(1005));
+        page.visit(Moment(7));
+        assert_eq!(page.visited(), Moment(1005));
+    }
+}

@@ -28,7 +28,9 @@ const AVERAGE: u64 = 16 << 10;
 const HOT_PERCENT: u64 = 95;
 /// Flights in the air take at most this share of the budget.
 const FLIGHTS_SHARE: u64 = 2;
-/// Room for flights is taken from the pages in this many steps, so that few flights move the border.
+/// This share is always theirs: moving the border costs the cache some of what it remembers of evicted pages.
+const FLIGHTS_OWN: u64 = 16;
+/// More room for flights is taken from the pages in steps of this share.
 const STEPS: u64 = 64;
 
 /// Pages by key.
@@ -49,7 +51,7 @@ type Lifecycle = DefaultLifecycle<Arc<Key>, Arc<Page>>;
 struct Flights {
     /// Bytes that are reserved.
     reserved: u64,
-    /// Steps that were taken from the pages: at least `reserved`.
+    /// Steps that were taken from the pages: at least what is reserved beyond the flights' own share.
     steps: u64,
 }
 
@@ -80,7 +82,7 @@ impl Store {
         let shards = (budget / (4 * LARGEST)).clamp(1, MAX_SHARDS);
         let shards = 1 << shards.ilog2();
         let options = OptionsBuilder::new()
-            .weight_capacity(budget)
+            .weight_capacity(for_pages(budget))
             .shards(shards)
             // The cache gives each shard at least 32 expected entries, or takes fewer shards.
             .estimated_items_capacity((budget / AVERAGE).max(32 * shards as u64) as usize)
@@ -88,7 +90,13 @@ impl Store {
         let pages = match options {
             Ok(options) => Cache::with_options(options, Weigh, RandomState::new(), Lifecycle::default()),
             // The options are all given, so this is never taken; it is the same cache with default shards.
-            Err(_) => Cache::with(1024, budget, Weigh, RandomState::new(), Lifecycle::default()),
+            Err(_) => Cache::with(
+                1024,
+                for_pages(budget),
+                Weigh,
+                RandomState::new(),
+                Lifecycle::default(),
+            ),
         };
         Arc::new(Self {
             pages,
@@ -148,7 +156,12 @@ impl Store {
             }
             page.visit(stored.visited());
         }
-        self.pages.insert(page.key().clone(), page);
+        self.pages.insert(page.key().clone(), page.clone());
+        // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new
+        // it goes before others.
+        if !self.pages.contains_key(&**page.key()) {
+            self.pages.insert(page.key().clone(), page);
+        }
         Inserted::Stored
     }
 
@@ -215,6 +228,12 @@ impl Store {
         (self.budget / STEPS).max(1)
     }
 
+    fn steps(&self, reserved: u64) -> u64 {
+        reserved
+            .saturating_sub(self.budget / FLIGHTS_OWN)
+            .div_ceil(self.step())
+    }
+
     fn take(&self, bytes: u64) -> bool {
         let mut flights = self.flights.lock();
         let reserved = flights.reserved.saturating_add(bytes);
@@ -222,7 +241,7 @@ impl Store {
             return false;
         }
         flights.reserved = reserved;
-        let steps = reserved.div_ceil(self.step());
+        let steps = self.steps(reserved);
         if steps > flights.steps {
             self.move_border(&mut flights, steps);
         }
@@ -232,7 +251,7 @@ impl Store {
     fn give_back(&self, bytes: u64) {
         let mut flights = self.flights.lock();
         flights.reserved = flights.reserved.saturating_sub(bytes);
-        let steps = flights.reserved.div_ceil(self.step());
+        let steps = self.steps(flights.reserved);
         // One step is kept back, so that a flight on the border does not move it to and fro.
         if steps == 0 && flights.steps > 0 || steps + 1 < flights.steps {
             self.move_border(&mut flights, steps);
@@ -242,8 +261,13 @@ impl Store {
     fn move_border(&self, flights: &mut Flights, steps: u64) {
         flights.steps = steps;
         self.pages
-            .set_capacity(self.budget.saturating_sub(steps * self.step()));
+            .set_capacity(for_pages(self.budget).saturating_sub(steps * self.step()));
     }
+}
+
+/// What pages have of a budget while few flights are in the air.
+fn for_pages(budget: u64) -> u64 {
+    budget - budget / FLIGHTS_OWN
 }
 
 /// Room that a flight has taken of the budget; given back when it is dropped.
@@ -275,5 +299,155 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.store.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        ledger::{Ledger, Line, Selector, Strategy as Purge},
+        mk::{mk_key, mk_page, mk_plan, texts},
+    };
+
+    const MIB: u64 = 1 << 20;
+
+    fn put(store: &Store, plan: &Plan, path: &str, stamp: u64, length: usize) -> Inserted {
+        store.insert(Arc::new(mk_page(plan, path, stamp, length)))
+    }
+
+    #[test]
+    fn store_never_goes_back_in_time() {
+        let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+        assert_eq!(put(&store, &plan, "/a", 5, 1), Inserted::Stored);
+        assert_eq!(put(&store, &plan, "/a", 4, 2), Inserted::Older);
+        assert_eq!(store.get(&mk_key("/a")).unwrap().stamp(), 5);
+        assert_eq!(put(&store, &plan, "/a", 5, 3), Inserted::Stored);
+        assert_eq!(store.get(&mk_key("/a")).unwrap().body().len(), 3);
+    }
+
+    #[test]
+    fn store_keeps_the_old_page_where_the_new_one_is_too_heavy() {
+        let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+        put(&store, &plan, "/a", 1, 1);
+        assert_eq!(put(&store, &plan, "/a", 2, MIB as usize), Inserted::TooHeavy);
+        assert_eq!(store.get(&mk_key("/a")).unwrap().stamp(), 1);
+    }
+
+    /// Capacity is split over shards, so many shards would silently refuse large pages.
+    #[test]
+    fn store_takes_the_largest_body_whatever_the_budget() {
+        for mib in [12, 64, 128, 200, 1024, 1 << 14] {
+            let store = Store::new(mib * MIB);
+            assert!(store.fits(LARGEST + 4096), "{mib} MiB");
+            assert!(store.pages.num_shards() <= MAX_SHARDS as usize);
+            assert!(store.pages.capacity() <= mib * MIB);
+        }
+    }
+
+    #[test]
+    fn store_brings_pages_under_the_plan_in_force() {
+        let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+        let ledger = Ledger::new();
+        let line = |sequence, tag: &str| Line {
+            sequence,
+            selector: Selector {
+                tags: texts(&[tag]),
+                ..Selector::default()
+            },
+            strategy: Purge::Expire,
+        };
+        put(&store, &plan, "/a", 0, 1);
+        ledger.append([line(1, "new")], 1, 0);
+        assert_eq!(store.find(&mk_key("/a"), &plan).unwrap().check(&ledger), None);
+        // The tag that was purged is a tag of the page only now.
+        let changed = mk_plan(|rule| rule.tags = texts(&["new"]));
+        let adopted = store.find(&mk_key("/a"), &changed).unwrap();
+        assert_eq!(adopted.check(&ledger), Some(Purge::Expire));
+        assert!(Arc::ptr_eq(
+            &adopted,
+            &store.find(&mk_key("/a"), &changed).unwrap()
+        ));
+    }
+
+    #[test]
+    fn store_drops_pages_of_another_route() {
+        let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+        put(&store, &plan, "/a", 0, 1);
+        let mut other = mk_plan(|_| ());
+        other.route = "other".into();
+        assert!(store.find(&mk_key("/a"), &other).is_none());
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn store_removes_only_the_page_that_was_meant() {
+        let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+        put(&store, &plan, "/a", 1, 1);
+        let old = store.get(&mk_key("/a")).unwrap();
+        put(&store, &plan, "/a", 2, 1);
+        assert!(!store.remove(&old));
+        assert_eq!(store.len(), 1);
+        assert_eq!(store.pages().count(), 1);
+    }
+
+    #[test]
+    fn reservation_takes_from_the_pages_and_gives_back() {
+        let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+        for page in 0..200 {
+            put(&store, &plan, &format!("/{page}"), 0, 8 << 10);
+        }
+        let full = store.bytes();
+        assert!(full > MIB / 2 && full <= MIB, "{full}");
+        let mut room = store.reserve();
+        assert!(room.grow(MIB / 2));
+        assert!(!room.grow(1), "flights take half of it at most");
+        assert!(store.bytes() <= MIB, "{}", store.bytes());
+        room.shrink_to(10);
+        drop(room);
+        assert_eq!(store.pages.capacity(), for_pages(MIB));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(usize, usize),
+        Grow(usize, u64),
+        Release(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..50_usize, 0..600_000_usize).prop_map(|(path, length)| Step::Put(path, length)),
+            (0..4_usize, 0..300_000_u64).prop_map(|(flight, bytes)| Step::Grow(flight, bytes)),
+            (0..4_usize).prop_map(Step::Release),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        /// Invariant 6: pages and flights stay within one budget, whatever comes.
+        #[test]
+        fn store_keeps_its_budget(steps in prop::collection::vec(step(), 1..80), mib in 1..6_u64) {
+            let (store, plan) = (Store::new(mib * MIB), mk_plan(|_| ()));
+            let mut flights: Vec<_> = (0..4).map(|_| store.reserve()).collect();
+            for step in steps {
+                match step {
+                    Step::Put(path, length) => {
+                        let page = Arc::new(mk_page(&plan, &format!("/{path}"), 0, length));
+                        let inserted = store.insert(page.clone());
+                        let found = store.get(page.key()).is_some_and(|found| Arc::ptr_eq(&found, &page));
+                        prop_assert_eq!(inserted == Inserted::Stored, found);
+                    }
+                    Step::Grow(flight, bytes) => {
+                        flights[flight].grow(bytes);
+                    }
+                    Step::Release(flight) => flights[flight] = store.reserve(),
+                }
+                prop_assert!(store.bytes() <= store.budget(), "{} of {}", store.bytes(), store.budget());
+            }
+        }
     }
 }
