@@ -103,7 +103,7 @@ pub enum Judgement {
 }
 
 /// Why an answer is not stored, other than by failing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[error("{}", self.as_str())]
 pub enum Unstorable {
     /// The rule stores nothing, or not this.

@@ -1,5 +1,7 @@
 //! Closed enums for what became of a request: the header, the log and the metric use the same word.
 
+use crate::lifetime::Unstorable;
+
 /// What a visitor was answered with: the value of `x-coppice-cache`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -61,15 +63,13 @@ pub enum PassReason {
     Variant,
     /// A GET with a body, on which the answer could depend.
     Body,
-    /// The app's answer may not be stored.
-    Unstorable,
-    /// The cache was in doubt about itself.
-    Doubt,
+    /// The app's answer is not one to store and share.
+    Unstorable(Unstorable),
 }
 
 impl PassReason {
-    /// Every reason, for metrics and reference pages.
-    pub const ALL: [Self; 17] = [
+    /// Every reason that a request itself gives, before the app is asked; in order.
+    pub const BEFORE: [Self; 15] = [
         Self::PathNotNormal,
         Self::HostUnknown,
         Self::SchemeUnknown,
@@ -85,8 +85,6 @@ impl PassReason {
         Self::BypassCookie,
         Self::Variant,
         Self::Body,
-        Self::Unstorable,
-        Self::Doubt,
     ];
 
     /// The word: `detail` of `Cache-Status`, and the label in logs and metrics.
@@ -107,8 +105,7 @@ impl PassReason {
             Self::BypassCookie => "bypass-cookie",
             Self::Variant => "variant",
             Self::Body => "body",
-            Self::Unstorable => "unstorable",
-            Self::Doubt => "doubt",
+            Self::Unstorable(reason) => reason.as_str(),
         }
     }
 
@@ -130,8 +127,7 @@ impl PassReason {
             | Self::NoInterval
             | Self::NeverStored
             | Self::Unsupported
-            | Self::Unstorable
-            | Self::Doubt => Forward::Bypass,
+            | Self::Unstorable(_) => Forward::Bypass,
         }
     }
 }
@@ -192,8 +188,9 @@ mod tests {
 
     #[test]
     fn outcome_every_reason_has_its_own_word() {
-        let words: HashSet<_> = PassReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        assert_eq!(words.len(), PassReason::ALL.len());
-        assert!(PassReason::ALL.is_sorted());
+        let all = PassReason::BEFORE;
+        let words: HashSet<_> = all.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), all.len());
+        assert!(all.is_sorted());
     }
 }

@@ -214,9 +214,10 @@ fn compile_rule(name: &Arc<str>, route: &Route, rule: &Rule, checks: &mut Checks
     if rule.max_body_bytes == 0 {
         checks.refuse("maxBodyBytes", Problem::Zero);
     }
-    if HeaderValue::from_str(&rule.cache_control).is_err() {
+    let cache_control = HeaderValue::from_str(&rule.cache_control).unwrap_or_else(|_| {
         checks.refuse("cacheControl", Problem::HeaderValue(rule.cache_control.clone()));
-    }
+        HeaderValue::from_static("no-store")
+    });
     Plan {
         route: name.clone(),
         name: rule.name.as_str().into(),
@@ -226,6 +227,7 @@ fn compile_rule(name: &Arc<str>, route: &Route, rule: &Rule, checks: &mut Checks
         fingerprint: fingerprint(rule),
         patterns: patterns.into(),
         tags: tags.into(),
+        cache_control,
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use ahash::HashMap;
 use compact_str::CompactString;
+use http::HeaderValue;
 use smallvec::SmallVec;
 
 pub use self::compile::{ConfigError, Problem};
@@ -55,6 +56,7 @@ pub struct Plan {
     pub fingerprint: u64,
     patterns: Box<[Pattern]>,
     tags: Box<[Template]>,
+    cache_control: HeaderValue,
 }
 
 /// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
@@ -114,6 +116,11 @@ impl Plan {
         captures
             .map(|captures| self.tags.iter().filter_map(|tag| tag.fill(&captures)).collect())
             .unwrap_or_default()
+    }
+
+    /// What visitors are told of a page of this rule.
+    pub fn cache_control(&self) -> &HeaderValue {
+        &self.cache_control
     }
 
     /// Why nothing that matches this rule is looked up, whatever the request.

@@ -5,10 +5,12 @@
 //!                                                                └─► pass: streams both ways
 //! ```
 
+pub mod answer;
 pub mod first;
 pub mod hop;
 pub mod pass;
 pub mod upgrade;
+pub mod visit;
 
 use std::{
     convert::Infallible,
@@ -171,7 +173,7 @@ pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) 
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
         (visits, request.method().clone(), path.to_owned())
     });
-    let answered = visit(site, peer, request.map(Body::from)).await;
+    let answered = visit::visit(site, peer, request.map(Body::from)).await;
     site.metrics.answered(answered.outcome);
     let mut response = answered.response;
     if site.drain.leaving.is_cancelled() {
@@ -190,11 +192,6 @@ pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) 
         });
     }
     response
-}
-
-async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
-    let reason = PassReason::NoRoute;
-    Answered::passed(site.passage.pass(peer, request, reason).await, reason)
 }
 
 impl Answered {

@@ -1,0 +1,282 @@
+//! Answers that are the cache's own: from the store, from a flight, and in its own words where the app gave none.
+
+use std::time::Duration;
+
+use coppice_cache::{
+    cache_status::{Answer, CacheStatus},
+    key::Lookup,
+    lifetime::Lifetime,
+    outcome::{Forward, Outcome, RefuseReason},
+    page::Page,
+    time::Moment,
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH},
+};
+use http_body::Body as _;
+
+use super::{
+    Answered,
+    pass::{self, CACHE_STATUS, X_COPPICE_CACHE},
+};
+use crate::{
+    body::Body,
+    fetch::{Failure, Fallback, Streamed},
+};
+
+/// What a visitor is told of a page that is stale: nobody may keep it.
+const STALE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
+
+/// Where apps name tags, which are no visitor's business.
+static TAGS: [HeaderName; 2] = [
+    HeaderName::from_static("cache-tag"),
+    HeaderName::from_static("surrogate-key"),
+];
+
+/// Headers that every answer of the cache adds.
+const OWN_HEADERS: usize = 5;
+
+/// Makes the answers to one look-up.
+#[derive(Debug, Clone, Copy)]
+pub struct Answers<'a> {
+    /// What was looked up.
+    pub lookup: &'a Lookup,
+    /// Now.
+    pub now: Moment,
+    /// `Cache-Status` names the key.
+    pub dev: bool,
+}
+
+/// What a visitor waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// A page where none was stored.
+    Miss,
+    /// A new page in place of one that may not serve any more.
+    Expired,
+}
+
+impl Waited {
+    const fn outcome(self) -> Outcome {
+        match self {
+            Self::Miss => Outcome::Miss,
+            Self::Expired => Outcome::Revalidated,
+        }
+    }
+
+    const fn forward(self) -> Forward {
+        match self {
+            Self::Miss => Forward::UriMiss,
+            Self::Expired => Forward::Stale,
+        }
+    }
+}
+
+impl Answers<'_> {
+    /// A fresh page.
+    pub fn hit(&self, page: &Page) -> Answered {
+        self.stored(page, Outcome::Hit, None)
+    }
+
+    /// A stale page: a new one is fetched behind it, or could not be had, and then `why` says so.
+    pub fn stale(&self, page: &Page, why: Option<Fallback>) -> Answered {
+        self.stored(page, Outcome::Stale, why)
+    }
+
+    fn stored(&self, page: &Page, outcome: Outcome, why: Option<Fallback>) -> Answered {
+        let age = self.now.since(page.stored());
+        let ttl = Lifetime::of(&self.lookup.plan, page.status()).ttl(age);
+        let (ttl, control) = if outcome == Outcome::Stale {
+            // A purge makes a page stale whose interval has not passed.
+            (Some(ttl.unwrap_or(-1).min(-1)), &STALE)
+        } else {
+            (ttl, self.lookup.plan.cache_control())
+        };
+        let said = Said {
+            outcome,
+            answer: Answer::Hit,
+            ttl,
+            detail: why.map(Fallback::as_str),
+        };
+        self.page(page, age, control, said)
+    }
+
+    /// The page that the visitor waited for. One that a purge has overtaken meanwhile is for this visitor alone.
+    pub fn fetched(&self, page: &Page, waited: Waited, joined: bool, stored: bool) -> Answered {
+        let age = self.now.since(page.stored());
+        let control = if stored {
+            self.lookup.plan.cache_control()
+        } else {
+            &STALE
+        };
+        let said = self.said_forwarded(waited, joined, stored, page.status(), age);
+        self.page(page, age, control, said)
+    }
+
+    /// The answer that the visitor waited for, while it arrives. What is not stored is the app's error, with the app's own
+    /// word on how long it holds.
+    pub fn streamed(&self, streamed: Streamed, waited: Waited) -> Answered {
+        let Streamed {
+            status,
+            headers,
+            body,
+            joined,
+            stored,
+        } = streamed;
+        // A failure is no revalidation.
+        let outcome = if stored { waited.outcome() } else { Outcome::Miss };
+        let said = Said {
+            outcome,
+            ..self.said_forwarded(waited, joined, stored, status, Duration::ZERO)
+        };
+        let mut headers = HeaderMap::clone(&headers);
+        if stored {
+            headers.insert(CACHE_CONTROL, self.lookup.plan.cache_control().clone());
+        } else if !self.lookup.plan.rule.keep_tags {
+            for name in &TAGS {
+                headers.remove(name);
+            }
+        }
+        let length = body.size_hint().exact();
+        let body = if self.lookup.head {
+            Body::empty()
+        } else {
+            Body::stream(body)
+        };
+        self.finish(
+            status,
+            headers,
+            length,
+            body,
+            said,
+            stored.then_some(Duration::ZERO),
+        )
+    }
+
+    /// The app gave no answer, and there is no page that may serve.
+    pub fn failed(&self, failure: &Failure, waited: Waited, joined: bool) -> Answered {
+        let response = match failure {
+            Failure::Upstream(error) => pass::no_answer(error),
+            Failure::BrokenOff(_) => pass::own(
+                failure.status(),
+                "The app did not answer: it broke off in the middle of its answer.\n",
+            ),
+        };
+        let (mut parts, body) = response.into_parts();
+        let said = Said {
+            outcome: Outcome::Miss,
+            detail: Some(failure.as_str()),
+            ..self.said_forwarded(waited, joined, false, parts.status, Duration::ZERO)
+        };
+        self.say(&mut parts.headers, said);
+        Answered {
+            response: Response::from_parts(parts, body),
+            outcome: said.outcome,
+            reason: failure.as_str(),
+            age: None,
+        }
+    }
+
+    fn said_forwarded(
+        &self,
+        waited: Waited,
+        joined: bool,
+        stored: bool,
+        status: StatusCode,
+        age: Duration,
+    ) -> Said {
+        Said {
+            outcome: waited.outcome(),
+            answer: Answer::Forwarded {
+                why: waited.forward(),
+                stored,
+                collapsed: joined,
+            },
+            ttl: stored
+                .then(|| Lifetime::of(&self.lookup.plan, status).ttl(age))
+                .flatten(),
+            detail: None,
+        }
+    }
+
+    fn page(&self, page: &Page, age: Duration, control: &HeaderValue, said: Said) -> Answered {
+        let mut headers = HeaderMap::with_capacity(page.headers().len() + OWN_HEADERS);
+        for (name, value) in page.headers() {
+            headers.append(name, value.clone());
+        }
+        headers.insert(CACHE_CONTROL, control.clone());
+        headers.insert(AGE, HeaderValue::from(age.as_secs()));
+        let bytes = page.body().clone();
+        let length = Some(bytes.len() as u64);
+        let body = if self.lookup.head {
+            Body::empty()
+        } else {
+            Body::whole(bytes)
+        };
+        self.finish(page.status(), headers, length, body, said, Some(age))
+    }
+
+    fn finish(
+        &self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        length: Option<u64>,
+        body: Body,
+        said: Said,
+        age: Option<Duration>,
+    ) -> Answered {
+        self.say(&mut headers, said);
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Answered {
+            response,
+            outcome: said.outcome,
+            reason: said.detail.unwrap_or_default(),
+            age,
+        }
+    }
+
+    fn say(&self, headers: &mut HeaderMap, said: Said) {
+        let status = CacheStatus {
+            answer: said.answer,
+            ttl: said.ttl,
+            detail: said.detail,
+            key: self.dev.then_some(&*self.lookup.key),
+        };
+        headers.insert(X_COPPICE_CACHE, HeaderValue::from_static(said.outcome.as_str()));
+        // Caches nearer to the app have had their say before (RFC 9211 section 2).
+        headers.append(CACHE_STATUS, status.value());
+    }
+}
+
+/// What the headers say became of a request.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    outcome: Outcome,
+    answer: Answer,
+    ttl: Option<i64>,
+    detail: Option<&'static str>,
+}
+
+/// A request that app and cache could each take for another one: 400.
+pub fn refused(reason: RefuseReason) -> Answered {
+    let mut response = pass::own(
+        StatusCode::BAD_REQUEST,
+        "The request names two hosts that differ: its authority and Host have to agree.\n",
+    );
+    response.headers_mut().insert(
+        X_COPPICE_CACHE,
+        HeaderValue::from_static(Outcome::Bypass.as_str()),
+    );
+    Answered {
+        response,
+        outcome: Outcome::Bypass,
+        reason: reason.as_str(),
+        age: None,
+    }
+}

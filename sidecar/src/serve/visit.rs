@@ -1,0 +1,109 @@
+//! The one way of a request: read it, find the rule, look up the page, decide, answer.
+//!
+//! ```text
+//! key::read ─┬─ Lookup ─► Fetcher::look_up ─┬─ Hit, Stale ─► from the store (and a regeneration behind a stale page)
+//!            │                              └─ Wait, Fetch ─► Fetcher::fetch ─┬─► from a flight
+//!            ├─ Pass ─────────────────────────────────────────► pass ◄────────┘   (an answer that is not to be shared)
+//!            └─ Refuse ─► 400
+//! ```
+
+use std::{net::IpAddr, sync::Arc};
+
+use coppice_cache::{
+    key::{self, Lookup, Reading},
+    outcome::PassReason,
+    page::Page,
+    verdict::Verdict,
+};
+use http::Request;
+use http_body::Body as _;
+
+use super::{
+    Answered,
+    answer::{self, Answers, Waited},
+};
+use crate::{body::Body, fetch::Fetched, site::Site};
+
+/// Answers one request of the visitor at `peer`.
+pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
+    let (parts, body) = request.into_parts();
+    let reading = key::read(&site.routes.load(), &parts);
+    let request = Request::from_parts(parts, body);
+    match reading {
+        // A body that no header announced, as HTTP/2 allows.
+        Reading::Lookup(_) if !request.body().is_end_stream() => {
+            pass(site, peer, request, PassReason::Body, None).await
+        }
+        Reading::Lookup(lookup) => look_up(site, peer, request, &lookup).await,
+        Reading::Pass { reason, invalidates } => pass(site, peer, request, reason, invalidates).await,
+        Reading::Refuse(reason) => answer::refused(reason),
+    }
+}
+
+async fn look_up(site: &Arc<Site>, peer: IpAddr, request: Request<Body>, lookup: &Lookup) -> Answered {
+    let (page, verdict) = site.fetcher.look_up(lookup);
+    match (verdict, page) {
+        (Verdict::Hit, Some(page)) => answers(site, lookup).hit(&page),
+        (Verdict::Stale { regenerate }, Some(page)) => {
+            if regenerate {
+                site.fetcher.regenerate(lookup, site.clock.now());
+            }
+            answers(site, lookup).stale(&page, None)
+        }
+        (Verdict::Wait { fallback }, page) => {
+            let old = page.filter(|_| fallback);
+            fetch(site, peer, request, lookup, old, Waited::Expired).await
+        }
+        (Verdict::Fetch | Verdict::Hit | Verdict::Stale { .. }, _) => {
+            fetch(site, peer, request, lookup, None, Waited::Miss).await
+        }
+    }
+}
+
+/// Waits for a new page; an answer that is not to be shared is thrown away, and the visitor's own request passes through.
+async fn fetch(
+    site: &Arc<Site>,
+    peer: IpAddr,
+    request: Request<Body>,
+    lookup: &Lookup,
+    old: Option<Arc<Page>>,
+    waited: Waited,
+) -> Answered {
+    let fetched = site.fetcher.fetch(lookup, old).await;
+    let answers = answers(site, lookup);
+    match fetched {
+        Fetched::Page { page, joined, stored } => answers.fetched(&page, waited, joined, stored),
+        Fetched::Stream(streamed) => answers.streamed(streamed, waited),
+        Fetched::Old { page, why } => answers.stale(&page, Some(why)),
+        Fetched::Failed { error, joined } => answers.failed(&error, waited, joined),
+        Fetched::Pass(reason) => {
+            let reason = PassReason::Unstorable(reason);
+            pass(site, peer, request, reason, None).await
+        }
+    }
+}
+
+async fn pass(
+    site: &Arc<Site>,
+    peer: IpAddr,
+    request: Request<Body>,
+    reason: PassReason,
+    invalidates: Option<Lookup>,
+) -> Answered {
+    let response = site.passage.pass(peer, request, reason).await;
+    // RFC 9111 section 4.4: a non-error response to an unsafe method.
+    let succeeded = response.status().is_success() || response.status().is_redirection();
+    if let Some(own) = invalidates.filter(|_| succeeded) {
+        site.fetcher.invalidate(&own.key);
+    }
+    Answered::passed(response, reason)
+}
+
+/// As of now: the time has gone on while somebody waited.
+fn answers<'a>(site: &Site, lookup: &'a Lookup) -> Answers<'a> {
+    Answers {
+        lookup,
+        now: site.clock.now(),
+        dev: site.dev,
+    }
+}
