@@ -393,7 +393,7 @@ impl Purges {
         self.dirty.extend(waiting.map(|(name, _)| name.clone()));
     }
 
-    /// A sidecar has connected and says which head it has; what it holds by that counts as acknowledged. `None`: this
+    /// A sidecar has connected and says which head it has; what it holds by that counts as acknowledged. False: this
     /// ledger cannot have given that head, so the sidecar must start empty.
     pub fn connect(
         &mut self,
