@@ -1,6 +1,8 @@
 //! Apps that do as they are told, sidecars before them, and visitors that speak byte by byte.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test binary uses its part; a test may panic
 
+pub mod operator;
+
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use coppice_sidecar::{Sidecar, config::Settings, drain::Drained, serve::Limits};
