@@ -20,6 +20,7 @@ type Level = Gauge<i64, AtomicI64>;
 pub struct Metrics {
     requests: Family<Word, Count>,
     outcomes: Outcomes,
+    passed: Family<Word, Count>,
     unanswered: Family<Word, Count>,
     /// Open connections of visitors.
     pub connections: Level,
@@ -72,8 +73,12 @@ impl Metrics {
         }
     }
 
-    /// Counts an answered request.
-    pub fn answered(&self, outcome: Outcome) {
+    /// Counts an answered request; `reason` is a word of a closed enum.
+    pub fn answered(&self, outcome: Outcome, reason: &'static str) {
+        if outcome == Outcome::Bypass {
+            // It went to the app and back: looking the handle up is not what it costs.
+            self.passed.get_or_create(&[("reason", reason)]).inc();
+        }
         match outcome {
             Outcome::Hit => &self.outcomes.hit,
             Outcome::Stale => &self.outcomes.stale,
@@ -94,6 +99,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("coppice");
         // Families, counters and gauges are handles: what is registered is what is counted.
         registry.register("requests", "Requests answered, by outcome", self.requests.clone());
+        registry.register(
+            "passed",
+            "Requests passed through, by reason",
+            self.passed.clone(),
+        );
         registry.register(
             "app_unanswered",
             "Requests that the app did not answer, by reason",

@@ -174,7 +174,7 @@ pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) 
         (visits, request.method().clone(), path.to_owned())
     });
     let answered = visit::visit(site, peer, request.map(Body::from)).await;
-    site.metrics.answered(answered.outcome);
+    site.metrics.answered(answered.outcome, answered.reason);
     let mut response = answered.response;
     if site.drain.leaving.is_cancelled() {
         leave(&mut response, version);

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use super::soon;
 
@@ -106,10 +106,9 @@ impl Operator {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let mut server = tonic::transport::Server::builder();
         let url = match tls {
             None => {
-                tokio::spawn(async move { server.serve_with_incoming(service, incoming).await });
+                tokio::spawn(Server::builder().serve_with_incoming(service, incoming));
                 format!("http://{address}")
             }
             Some(tls) => {
@@ -121,7 +120,7 @@ impl Operator {
                         async move { acceptor.accept(stream?).await }
                     })
                     .filter(Result::is_ok);
-                tokio::spawn(async move { server.serve_with_incoming(service, incoming).await });
+                tokio::spawn(Server::builder().serve_with_incoming(service, incoming));
                 format!("https://{address}")
             }
         };
