@@ -9,8 +9,6 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::fetch::upstream::UpstreamError;
-
 type Word = [(&'static str, &'static str); 1];
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
@@ -89,9 +87,9 @@ impl Metrics {
         .inc();
     }
 
-    /// Counts a request that the app did not answer. Rare, so its handle is looked up.
-    pub fn unanswered(&self, error: &UpstreamError) {
-        self.unanswered.get_or_create(&[("reason", error.as_str())]).inc();
+    /// Counts a visitor whom the app did not answer; `reason` is a word of a closed enum. Rare, so its handle is looked up.
+    pub fn unanswered(&self, reason: &'static str) {
+        self.unanswered.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Enters everything into a registry, each name with the prefix `coppice`.
@@ -106,7 +104,7 @@ impl Metrics {
         );
         registry.register(
             "app_unanswered",
-            "Requests that the app did not answer, by reason",
+            "Visitors whom the app did not answer, by reason",
             self.unanswered.clone(),
         );
         registry.register(

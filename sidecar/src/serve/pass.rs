@@ -66,7 +66,7 @@ impl Passage {
         let mut response = match self.upstream.send(request, self.patience).await {
             Ok(response) => response,
             Err(error) => {
-                self.metrics.unanswered(&error);
+                self.metrics.unanswered(error.as_str());
                 tracing::warn!(reason = error.as_str(), %error, "the app did not answer");
                 return said(no_answer(&error), why);
             }

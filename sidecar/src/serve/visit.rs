@@ -75,7 +75,10 @@ async fn fetch(
         Fetched::Page { page, joined, stored } => answers.fetched(&page, waited, joined, stored),
         Fetched::Stream(streamed) => answers.streamed(streamed, waited),
         Fetched::Old { page, why } => answers.stale(&page, Some(why)),
-        Fetched::Failed { error, joined } => answers.failed(&error, waited, joined),
+        Fetched::Failed { error, joined } => {
+            site.metrics.unanswered(error.as_str());
+            answers.failed(&error, waited, joined)
+        }
         Fetched::Pass(reason) => {
             let reason = PassReason::Unstorable(reason);
             pass(site, peer, request, reason, None).await
