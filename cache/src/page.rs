@@ -4,7 +4,7 @@
 //! how far the ledger has been checked and what that found, the last visit, and when the app may be asked again.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -30,7 +30,6 @@ const VISIT_GRAIN: Duration = Duration::from_secs(1);
 const BOOKKEEPING: usize = 128;
 
 /// A stored page.
-#[derive(Debug)]
 pub struct Page {
     parts: Parts,
     /// The page was checked against all lines up to here, and `effect` is what they do to it. Only ever rises.
@@ -44,7 +43,7 @@ pub struct Page {
 }
 
 /// What a page is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Parts {
     /// Key and variant.
     pub key: Arc<Key>,
@@ -83,6 +82,19 @@ pub struct TagSet {
     TagSet::MAX_LENGTH
 )]
 pub struct TooManyTags;
+
+impl fmt::Debug for Page {
+    /// Never the body, which belongs into no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("key", &self.parts.key)
+            .field("status", &self.parts.status)
+            .field("bytes", &self.parts.body.len())
+            .field("stamp", &self.parts.stamp)
+            .field("effect", &self.effect())
+            .finish_non_exhaustive()
+    }
+}
 
 impl TagSet {
     /// A page has at most this many tags.

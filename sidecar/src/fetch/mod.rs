@@ -315,8 +315,8 @@ impl Fetcher {
                 let mut next = Some(first);
                 while let Some(job) = next {
                     let outcome = fetcher.regenerate_now(&job.lookup).await;
+                    next = fetcher.shared.queue.lock().pop(&job.lookup.key);
                     job.tell(outcome);
-                    next = fetcher.shared.queue.lock().pop();
                 }
             });
         }

@@ -18,7 +18,8 @@ const MAX_WAITING: usize = 1024;
 /// Regenerations: how many go on, and which wait.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    running: usize,
+    /// What goes on; at most [`AT_ONCE`]. A key is in it twice where a sweep asks for one that a purge has overtaken.
+    running: Vec<Arc<Key>>,
     waiting: HashMap<Arc<Key>, Job, ahash::RandomState>,
 }
 
@@ -55,13 +56,17 @@ impl Queue {
             job.told.extend(tell);
             return None;
         }
+        // If a purge has overtaken the one that goes on, the sweep asks, or the next visit.
+        if tell.is_none() && self.running.contains(&lookup.key) {
+            return None;
+        }
         let job = Job {
             lookup: lookup.clone(),
             visited,
             told: tell.into_iter().collect(),
         };
-        if self.running < AT_ONCE {
-            self.running += 1;
+        if self.running.len() < AT_ONCE {
+            self.running.push(job.lookup.key.clone());
             return Some(job);
         }
         self.waiting.insert(job.lookup.key.clone(), job);
@@ -71,15 +76,16 @@ impl Queue {
         None
     }
 
-    /// The hottest that waits, for whoever has just run one; `None`: nothing waits, and one less goes on.
-    pub(super) fn pop(&mut self) -> Option<Job> {
+    /// The hottest that waits, for whoever has just run the one for `finished`; `None`: nothing waits.
+    pub(super) fn pop(&mut self, finished: &Arc<Key>) -> Option<Job> {
+        if let Some(at) = self.running.iter().position(|key| key == finished) {
+            self.running.swap_remove(at);
+        }
         let hottest = self.waiting.values().max_by_key(|job| job.visited);
         let key = hottest.map(|job| job.lookup.key.clone());
-        let job = key.and_then(|key| self.waiting.remove(&*key));
-        if job.is_none() {
-            self.running = self.running.saturating_sub(1);
-        }
-        job
+        let job = key.and_then(|key| self.waiting.remove(&*key))?;
+        self.running.push(job.lookup.key.clone());
+        Some(job)
     }
 
     /// Number that wait.

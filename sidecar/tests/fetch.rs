@@ -1,0 +1,698 @@
+//! Flights, regenerations and sweeps before an app that a test scripts, over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use coppice_cache::{
+    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
+    key::{Key, Lookup},
+    ledger::{Ledger, Line, Selector, Strategy},
+    lifetime::Unstorable,
+    page::Page,
+    routes::Routes,
+    store::Store,
+    time::Moment,
+    verdict::Verdict,
+};
+use coppice_sidecar::{
+    clock::Clock,
+    fetch::{Failure, Fallback, Fetched, Fetcher, Streamed, upstream::Upstream},
+    sweep::{Report, Sweeper},
+};
+use http_body_util::BodyExt;
+use support::{Peer, app, nobody, soon, until};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// A request that the app has got; the test answers it.
+struct Asked {
+    path: String,
+    peer: Peer,
+}
+
+impl Asked {
+    async fn answer(mut self, head: &str, body: &str) {
+        self.head(&format!("{head}Content-Length: {}\r\n", body.len()))
+            .await;
+        self.peer.say(body).await;
+    }
+
+    /// Status and headers; what is sent then is the body.
+    async fn head(&mut self, head: &str) {
+        self.peer
+            .say(&format!("HTTP/1.1 {head}Connection: close\r\n\r\n"))
+            .await;
+    }
+
+    /// A chunk of a chunked body; an empty one ends it.
+    async fn chunk(&mut self, text: &str) {
+        self.peer.say(&format!("{:x}\r\n{text}\r\n", text.len())).await;
+    }
+}
+
+const OK: &str = "200 OK\r\n";
+const CHUNKED: &str = "200 OK\r\nTransfer-Encoding: chunked\r\n";
+
+struct Rig {
+    clock: Clock,
+    routes: Arc<ArcSwap<Routes>>,
+    fetcher: Fetcher,
+    asked: mpsc::UnboundedReceiver<Asked>,
+}
+
+fn rule() -> Rule {
+    Rule {
+        name: "all".to_owned(),
+        paths: vec!["/[[...path]]".to_owned()],
+        revalidate: Some(Interval::After(Duration::from_mins(1))),
+        expire: Duration::from_hours(1),
+        negative: Duration::from_secs(10),
+        tags: vec!["site".to_owned()],
+        query: Query::AllButTracking,
+        key_headers: Vec::new(),
+        key_cookies: Vec::new(),
+        bypass_cookies: Vec::new(),
+        bypass_headers: Vec::new(),
+        overrides: Overrides::default(),
+        max_body_bytes: 10 << 20,
+        cache_control: String::new(),
+        keep_tags: false,
+        heuristic: false,
+    }
+}
+
+fn routes(name: &str, rule: Rule, timeout: Duration) -> Routes {
+    let route = Route {
+        name: name.to_owned(),
+        hostnames: Vec::new(),
+        suspend: false,
+        origin: Origin {
+            timeout,
+            scheme: Scheme::Http,
+        },
+        rules: vec![rule],
+    };
+    Routes::compile(&Config { routes: vec![route] }).unwrap()
+}
+
+impl Rig {
+    async fn new() -> Self {
+        Self::with(|_| (), Duration::from_secs(30)).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Rule), timeout: Duration) -> Self {
+        let (tell, asked) = mpsc::unbounded_channel();
+        let address = app(move |mut peer| {
+            let tell = tell.clone();
+            async move {
+                if let Some(head) = peer.head_or_end().await {
+                    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                    let _ = tell.send(Asked { path, peer });
+                }
+            }
+        })
+        .await;
+        Self::before(&address, asked, change, timeout)
+    }
+
+    fn before(
+        address: &str,
+        asked: mpsc::UnboundedReceiver<Asked>,
+        change: impl FnOnce(&mut Rule),
+        timeout: Duration,
+    ) -> Self {
+        let mut rule = rule();
+        change(&mut rule);
+        let clock = Clock::start();
+        let fetcher = Fetcher::new(
+            clock,
+            Store::new(64 << 20),
+            Arc::new(Ledger::new()),
+            Upstream::new(address),
+        );
+        Self {
+            clock,
+            routes: Arc::new(ArcSwap::from_pointee(routes("shop", rule, timeout))),
+            fetcher,
+            asked,
+        }
+    }
+
+    fn lookup(&self, path: &str) -> Lookup {
+        let key = Arc::new(Key::new(Scheme::Http, "a.test", path, "").unwrap());
+        self.routes.load().revisit(&key).unwrap()
+    }
+
+    /// A visitor that waits for a page.
+    fn wait(&self, path: &str, fallback: Option<Arc<Page>>) -> JoinHandle<Fetched> {
+        let (fetcher, lookup) = (self.fetcher.clone(), self.lookup(path));
+        tokio::spawn(async move { fetcher.fetch(&lookup, fallback).await })
+    }
+
+    async fn asked(&mut self) -> Asked {
+        soon(self.asked.recv()).await.unwrap()
+    }
+
+    /// Nobody has asked the app for anything more.
+    fn is_quiet(&mut self) -> bool {
+        self.asked.try_recv().is_err()
+    }
+
+    /// Fetches and stores a page.
+    async fn store(&mut self, path: &str, text: &str) -> Arc<Page> {
+        let visitor = self.wait(path, None);
+        self.asked().await.answer(OK, text).await;
+        assert_eq!(body(soon(visitor).await.unwrap()).await.unwrap(), text);
+        self.stored(path).await
+    }
+
+    async fn stored(&self, path: &str) -> Arc<Page> {
+        let key = self.lookup(path).key;
+        until("the page is stored", async || {
+            self.fetcher.store().get(&key).is_some()
+        })
+        .await;
+        self.fetcher.store().get(&key).unwrap()
+    }
+
+    async fn landed(&self) {
+        until("all have landed", async || self.fetcher.in_the_air() == 0).await;
+    }
+
+    fn look_up(&self, path: &str) -> (Option<Arc<Page>>, Verdict) {
+        self.fetcher.look_up(&self.lookup(path))
+    }
+
+    fn purge(&self, sequence: u64, selector: Selector, strategy: Strategy) -> Line {
+        let line = Line {
+            sequence,
+            selector,
+            strategy,
+        };
+        self.fetcher.ledger().append([line.clone()], sequence, 0);
+        line
+    }
+}
+
+fn everything() -> Selector {
+    Selector {
+        everything: true,
+        ..Selector::default()
+    }
+}
+
+fn path(path: &str) -> Selector {
+    Selector {
+        paths: vec![path.to_owned()],
+        ..Selector::default()
+    }
+}
+
+fn streamed(fetched: Fetched) -> Streamed {
+    match fetched {
+        Fetched::Stream(streamed) => streamed,
+        other => panic!("not streamed: {other:?}"),
+    }
+}
+
+/// The body that a visitor gets who had no old page, if it does not break off: a small one may be whole at once.
+async fn body(fetched: Fetched) -> Option<String> {
+    match fetched {
+        Fetched::Page { page, .. } => Some(String::from_utf8(page.body().to_vec()).unwrap()),
+        other => read(streamed(other)).await,
+    }
+}
+
+/// The rest of a streamed body, if it does not break off.
+async fn read(streamed: Streamed) -> Option<String> {
+    let whole = soon(streamed.body.collect()).await.ok()?;
+    Some(String::from_utf8(whole.to_bytes().to_vec()).unwrap())
+}
+
+fn old(fetched: Fetched) -> (Arc<Page>, Fallback) {
+    match fetched {
+        Fetched::Old { page, why } => (page, why),
+        other => panic!("not the old page: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn fetch_shares_one_flight_and_streams_while_it_stores() {
+    let mut rig = Rig::new().await;
+    let first = rig.wait("/a", None);
+    let mut app = rig.asked().await;
+    assert_eq!(app.path, "/a");
+    let second = rig.wait("/a", None);
+    app.head(CHUNKED).await;
+    app.chunk("hel").await;
+    let mut first = streamed(soon(first).await.unwrap());
+    let second = streamed(soon(second).await.unwrap());
+    assert!(!first.joined && second.joined && first.stored);
+    let frame = soon(first.body.frame()).await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "hel");
+    assert!(rig.fetcher.store().is_empty());
+    // Who comes late gets all of it; who leaves harms nobody.
+    let third = streamed(soon(rig.wait("/a", None)).await.unwrap());
+    drop(first);
+    app.chunk("lo").await;
+    app.chunk("").await;
+    assert_eq!(read(second).await.unwrap(), "hello");
+    assert_eq!(read(third).await.unwrap(), "hello");
+    assert_eq!(rig.stored("/a").await.body(), "hello");
+    assert_eq!(rig.look_up("/a").1, Verdict::Hit);
+    assert!(rig.is_quiet());
+}
+
+#[tokio::test]
+async fn fetch_goes_on_when_all_visitors_have_left() {
+    let mut rig = Rig::new().await;
+    let visitor = rig.wait("/a", None);
+    let app = rig.asked().await;
+    visitor.abort();
+    app.answer(OK, "hello").await;
+    assert_eq!(rig.stored("/a").await.body(), "hello");
+}
+
+#[tokio::test]
+async fn fetch_aborts_all_streams_when_the_body_breaks_off() {
+    let mut rig = Rig::new().await;
+    let visitors = [rig.wait("/a", None), rig.wait("/a", None)];
+    let mut app = rig.asked().await;
+    app.head("200 OK\r\nContent-Length: 10\r\n").await;
+    app.peer.say("hel").await;
+    let mut streams = Vec::new();
+    for visitor in visitors {
+        streams.push(streamed(soon(visitor).await.unwrap()));
+    }
+    drop(app);
+    for stream in streams {
+        assert_eq!(read(stream).await, None);
+    }
+    rig.landed().await;
+    assert!(rig.fetcher.store().is_empty());
+}
+
+#[tokio::test]
+async fn fetch_shares_the_apps_error() {
+    let mut rig = Rig::new().await;
+    let visitors = [rig.wait("/a", None), rig.wait("/a", None)];
+    let app = rig.asked().await;
+    app.answer("500 Oops\r\nSet-Cookie: a=b\r\nX-Own: 1\r\n", "sorry")
+        .await;
+    for visitor in visitors {
+        let answer = streamed(soon(visitor).await.unwrap());
+        assert_eq!((answer.status.as_u16(), answer.stored), (500, false));
+        assert!(answer.headers.contains_key("x-own") && !answer.headers.contains_key("set-cookie"));
+        assert_eq!(read(answer).await.unwrap(), "sorry");
+    }
+    rig.landed().await;
+    assert!(rig.fetcher.store().is_empty());
+    assert!(rig.is_quiet());
+}
+
+#[tokio::test]
+async fn fetch_says_why_there_is_no_answer() {
+    let failed = |fetched| match fetched {
+        Fetched::Failed { error, .. } => error,
+        other => panic!("not failed: {other:?}"),
+    };
+    let mut rig = Rig::with(|_| (), Duration::from_millis(50)).await;
+    let visitor = rig.wait("/a", None);
+    let app = rig.asked().await;
+    let error: Failure = failed(soon(visitor).await.unwrap());
+    assert_eq!((error.status().as_u16(), error.as_str()), (504, "timeout"));
+    drop(app);
+    let visitor = rig.wait("/a", None);
+    drop(rig.asked().await);
+    let error = failed(soon(visitor).await.unwrap());
+    assert_eq!((error.status().as_u16(), error.as_str()), (502, "closed"));
+    let (_, asked) = mpsc::unbounded_channel();
+    let rig = Rig::before(&nobody().await, asked, |_| (), Duration::from_secs(30));
+    let error = failed(soon(rig.wait("/a", None)).await.unwrap());
+    assert_eq!((error.status().as_u16(), error.as_str()), (502, "refused"));
+}
+
+#[tokio::test]
+async fn fetch_bounds_silence_in_the_middle() {
+    let mut rig = Rig::with(|_| (), Duration::from_millis(100)).await;
+    let visitor = rig.wait("/a", None);
+    let mut app = rig.asked().await;
+    app.head(CHUNKED).await;
+    app.chunk("hel").await;
+    assert_eq!(body(soon(visitor).await.unwrap()).await, None);
+}
+
+#[tokio::test]
+async fn fetch_gives_the_whole_new_page_where_the_old_one_may_serve() {
+    let mut rig = Rig::new().await;
+    let page = rig.store("/a", "old").await;
+    rig.purge(1, everything(), Strategy::Expire);
+    assert_eq!(rig.look_up("/a").1, Verdict::Wait { fallback: true });
+    let visitor = rig.wait("/a", Some(page));
+    let mut app = rig.asked().await;
+    app.head(CHUNKED).await;
+    app.chunk("ne").await;
+    // Somebody without an old page streams from the same flight: the head is there, and the other one still waits.
+    let beside = streamed(soon(rig.wait("/a", None)).await.unwrap());
+    assert!(!visitor.is_finished());
+    app.chunk("w").await;
+    app.chunk("").await;
+    match soon(visitor).await.unwrap() {
+        Fetched::Page { page, stored, .. } => assert_eq!((&page.body()[..], stored), (&b"new"[..], true)),
+        other => panic!("not the new page: {other:?}"),
+    }
+    assert_eq!(read(beside).await.unwrap(), "new");
+    assert_eq!(rig.look_up("/a").1, Verdict::Hit);
+}
+
+#[tokio::test]
+async fn fetch_keeps_the_old_page_through_failures() {
+    for failure in ["500 Oops\r\n", ""] {
+        let mut rig = Rig::new().await;
+        let page = rig.store("/a", "old").await;
+        rig.purge(1, everything(), Strategy::Expire);
+        rig.look_up("/a");
+        let visitor = rig.wait("/a", Some(page.clone()));
+        let mut app = rig.asked().await;
+        if failure.is_empty() {
+            app.head("200 OK\r\nContent-Length: 10\r\n").await;
+            app.peer.say("hel").await;
+            drop(app);
+        } else {
+            app.answer(failure, "sorry").await;
+        }
+        let (served, why) = old(soon(visitor).await.unwrap());
+        assert!(Arc::ptr_eq(&served, &page) && why == Fallback::Failed);
+        rig.landed().await;
+        // Unaltered, and for a while served at once; a purge is tried at once.
+        let (stored, verdict) = rig.look_up("/a");
+        assert!(Arc::ptr_eq(&stored.unwrap(), &page));
+        assert_eq!(verdict, Verdict::Stale { regenerate: false });
+        rig.purge(2, everything(), Strategy::Refresh);
+        assert_eq!(rig.look_up("/a").1, Verdict::Wait { fallback: true });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetch_gives_the_old_page_after_ten_seconds() {
+    let mut rig = Rig::new().await;
+    let page = rig.store("/a", "old").await;
+    rig.purge(1, everything(), Strategy::Expire);
+    let began = tokio::time::Instant::now();
+    let visitor = rig.wait("/a", Some(page));
+    let app = rig.asked().await;
+    let (_, why) = old(visitor.await.unwrap());
+    assert_eq!(why, Fallback::Slow);
+    assert!(began.elapsed() >= Duration::from_secs(10));
+    // The flight goes on.
+    app.answer(OK, "new").await;
+    let key = rig.lookup("/a").key;
+    until("the new page is stored", async || {
+        rig.fetcher
+            .store()
+            .get(&key)
+            .is_some_and(|page| page.body() == "new")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fetch_lets_pass_what_is_not_to_be_shared() {
+    let mut rig = Rig::new().await;
+    let visitors = [rig.wait("/a", None), rig.wait("/a", None)];
+    rig.asked()
+        .await
+        .answer("200 OK\r\nSet-Cookie: a=b\r\n", "yours")
+        .await;
+    for visitor in visitors {
+        assert!(matches!(
+            soon(visitor).await.unwrap(),
+            Fetched::Pass(Unstorable::SetCookie)
+        ));
+    }
+    // The next ones skip the queue.
+    assert!(matches!(
+        rig.wait("/a", None).await.unwrap(),
+        Fetched::Pass(Unstorable::SetCookie)
+    ));
+    assert!(rig.is_quiet());
+    assert!(rig.fetcher.store().is_empty());
+    // Until the rules change.
+    rig.fetcher.settle(&rig.routes.load()).await;
+    let _visitor = rig.wait("/a", None);
+    rig.asked().await;
+}
+
+#[tokio::test]
+async fn fetch_leaves_an_overtaken_answer_to_those_who_waited() {
+    let mut rig = Rig::new().await;
+    let before = rig.wait("/a", None);
+    let first = rig.asked().await;
+    rig.purge(1, path("/a"), Strategy::Refresh);
+    let after = rig.wait("/a", None);
+    let second = rig.asked().await;
+    first.answer(OK, "old").await;
+    assert_eq!(body(soon(before).await.unwrap()).await.unwrap(), "old");
+    assert!(rig.fetcher.store().is_empty());
+    second.answer(OK, "new").await;
+    assert_eq!(body(soon(after).await.unwrap()).await.unwrap(), "new");
+    assert_eq!(rig.stored("/a").await.body(), "new");
+    assert!(rig.is_quiet());
+}
+
+#[tokio::test]
+async fn fetch_stores_nothing_that_was_purged_or_reset_while_it_arrived() {
+    let mut rig = Rig::new().await;
+    for reset in [false, true] {
+        let visitor = rig.wait("/a", None);
+        let mut app = rig.asked().await;
+        app.head(CHUNKED).await;
+        app.chunk("old").await;
+        let stream = streamed(soon(visitor).await.unwrap());
+        if reset {
+            rig.fetcher.reset();
+        } else {
+            rig.purge(1, path("/a"), Strategy::Delete);
+        }
+        app.chunk("").await;
+        assert_eq!(read(stream).await.unwrap(), "old");
+        rig.landed().await;
+        assert!(rig.fetcher.store().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn fetch_streams_what_is_too_large_to_those_who_read_it() {
+    let mut rig = Rig::with(|rule| rule.max_body_bytes = 1000, Duration::from_secs(30)).await;
+    let visitor = rig.wait("/a", None);
+    let mut app = rig.asked().await;
+    app.head(CHUNKED).await;
+    app.chunk("x").await;
+    let mut stream = streamed(soon(visitor).await.unwrap());
+    soon(stream.body.frame()).await.unwrap().unwrap();
+    let (end, ended) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let chunk = "y".repeat(1 << 20);
+        app.chunk(&chunk).await;
+        app.chunk(&chunk).await;
+        let _ = ended.await;
+        app.chunk("").await;
+    });
+    soon(stream.body.frame()).await.unwrap().unwrap();
+    // Nobody joins, and the next ones do not wait.
+    assert!(matches!(
+        rig.wait("/a", None).await.unwrap(),
+        Fetched::Pass(Unstorable::TooLarge)
+    ));
+    end.send(()).unwrap();
+    let rest = read(stream).await.unwrap();
+    assert!(rest.len() > 1 << 20 && rest.bytes().all(|byte| byte == b'y'));
+    rig.landed().await;
+    assert!(rig.fetcher.store().is_empty());
+    assert_eq!(rig.fetcher.store().bytes(), 0);
+    // Where the length is known before, nothing is read.
+    let visitor = rig.wait("/b", None);
+    rig.asked().await.head("200 OK\r\nContent-Length: 1001\r\n").await;
+    assert!(matches!(
+        soon(visitor).await.unwrap(),
+        Fetched::Pass(Unstorable::TooLarge)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetch_asks_again_while_the_app_itself_is_out_of_date() {
+    const OUTDATED: &str = "200 OK\r\nX-Nextjs-Cache: STALE\r\n";
+    let mut rig = Rig::new().await;
+    // With nothing stored it is what the app would show; it is not kept.
+    let visitor = rig.wait("/a", None);
+    rig.asked().await.answer(OUTDATED, "outdated").await;
+    let answer = streamed(visitor.await.unwrap());
+    assert!(!answer.stored);
+    assert_eq!(read(answer).await.unwrap(), "outdated");
+    rig.landed().await;
+    assert!(rig.fetcher.store().is_empty());
+    // It does not satisfy a purge.
+    let page = rig.store("/a", "old").await;
+    rig.purge(1, everything(), Strategy::Expire);
+    let visitor = rig.wait("/a", Some(page));
+    for _ in 0..3 {
+        rig.asked().await.answer(OUTDATED, "outdated").await;
+    }
+    rig.asked().await.answer(OK, "new").await;
+    match visitor.await.unwrap() {
+        Fetched::Page { page, .. } => assert_eq!(page.body(), "new"),
+        other => panic!("not the new page: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn regenerations_go_ten_at_a_time_the_hottest_first() {
+    let mut rig = Rig::new().await;
+    let paths: Vec<_> = (0..14).map(|page| format!("/{page:02}")).collect();
+    for path in &paths {
+        rig.store(path, "old").await;
+    }
+    rig.purge(1, everything(), Strategy::Refresh);
+    for (visited, path) in paths.iter().enumerate() {
+        rig.fetcher.regenerate(&rig.lookup(path), Moment(visited as u64));
+        // Asking twice changes nothing.
+        rig.fetcher.regenerate(&rig.lookup(path), Moment(visited as u64));
+    }
+    let mut aloft = Vec::new();
+    for _ in 0..10 {
+        aloft.push(rig.asked().await);
+    }
+    assert_eq!(rig.fetcher.waiting(), 4);
+    assert!(rig.is_quiet());
+    for expected in ["/13", "/12", "/11", "/10"] {
+        aloft.swap_remove(0).answer(OK, "new").await;
+        let next = rig.asked().await;
+        assert_eq!(next.path, expected);
+        aloft.push(next);
+    }
+    for asked in aloft {
+        asked.answer(OK, "new").await;
+    }
+    rig.landed().await;
+    for path in &paths {
+        assert_eq!(rig.look_up(path).1, Verdict::Hit);
+    }
+    assert!(rig.is_quiet());
+}
+
+#[tokio::test]
+async fn unsafe_requests_expire_a_page_and_overtake_its_flight() {
+    let mut rig = Rig::new().await;
+    rig.store("/a", "old").await;
+    let key = rig.lookup("/a").key;
+    rig.fetcher.invalidate(&key);
+    assert_eq!(rig.look_up("/a").1, Verdict::Wait { fallback: true });
+    rig.store("/a", "new").await;
+    until("the new page serves", async || {
+        rig.look_up("/a").1 == Verdict::Hit
+    })
+    .await;
+    // At most once in three seconds.
+    rig.fetcher.invalidate(&key);
+    assert_eq!(rig.look_up("/a").1, Verdict::Hit);
+}
+
+#[tokio::test]
+async fn settle_drops_the_pages_of_routes_that_have_left() {
+    let mut rig = Rig::new().await;
+    rig.store("/a", "old").await;
+    rig.fetcher.settle(&rig.routes.load()).await;
+    assert_eq!(rig.fetcher.store().len(), 1);
+    rig.fetcher
+        .settle(&routes("other", rule(), Duration::from_secs(30)))
+        .await;
+    assert!(rig.fetcher.store().is_empty());
+}
+
+/// Waits until the counts of a line are final.
+async fn finished(sweeper: &Sweeper, sequence: u64) -> Report {
+    let mut updates = sweeper.reports();
+    loop {
+        let news = soon(updates.next()).await;
+        if let Some(report) = news
+            .into_iter()
+            .find(|report| report.sequence == sequence && report.finished)
+        {
+            return report;
+        }
+    }
+}
+
+fn counts(report: Report) -> (u64, u64, u64) {
+    (report.matched, report.regenerated, report.failed)
+}
+
+#[tokio::test]
+async fn sweep_regenerates_what_is_hot_and_counts() {
+    let mut rig = Rig::new().await;
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    for path in ["/a", "/b", "/c"] {
+        rig.store(path, "old").await;
+    }
+    let mut selector = path("/a");
+    selector.paths.push("/b".to_owned());
+    sweeper.sweep(vec![rig.purge(1, selector, Strategy::Refresh)]);
+    for _ in 0..2 {
+        let asked = rig.asked().await;
+        if asked.path == "/a" {
+            asked.answer(OK, "new").await;
+        } else {
+            asked.answer("500 Oops\r\n", "sorry").await;
+        }
+    }
+    assert_eq!(counts(finished(&sweeper, 1).await), (2, 1, 1));
+    assert_eq!(rig.stored("/a").await.body(), "new");
+    assert_eq!(rig.stored("/b").await.body(), "old");
+    // Nothing is fetched for what waits for its next visitor, and what is deleted goes.
+    sweeper.sweep(vec![rig.purge(2, path("/a"), Strategy::Expire)]);
+    assert_eq!(counts(finished(&sweeper, 2).await), (1, 0, 0));
+    sweeper.sweep(vec![rig.purge(3, everything(), Strategy::Delete)]);
+    assert_eq!(counts(finished(&sweeper, 3).await), (3, 0, 0));
+    assert!(rig.fetcher.store().is_empty());
+    sweeper.sweep(vec![rig.purge(4, everything(), Strategy::Refresh)]);
+    assert_eq!(counts(finished(&sweeper, 4).await), (0, 0, 0));
+    assert!(rig.is_quiet());
+    // A stream that begins now gets them all again.
+    assert_eq!(soon(sweeper.reports().next()).await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sweep_leaves_cold_pages_to_their_next_visit() {
+    let mut rig = Rig::new().await;
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    rig.store("/a", "old").await;
+    tokio::time::advance(Duration::from_mins(10)).await;
+    sweeper.sweep(vec![rig.purge(1, everything(), Strategy::Refresh)]);
+    assert_eq!(counts(finished(&sweeper, 1).await), (1, 0, 0));
+    assert!(rig.is_quiet());
+    assert_eq!(rig.look_up("/a").1, Verdict::Stale { regenerate: true });
+}
+
+#[tokio::test]
+async fn sweep_counts_what_a_later_purge_overtakes_as_done() {
+    let mut rig = Rig::new().await;
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    rig.store("/a", "old").await;
+    sweeper.sweep(vec![rig.purge(1, everything(), Strategy::Refresh)]);
+    let first = rig.asked().await;
+    sweeper.sweep(vec![rig.purge(2, everything(), Strategy::Refresh)]);
+    let second = rig.asked().await;
+    first.answer(OK, "overtaken").await;
+    assert_eq!(counts(finished(&sweeper, 1).await), (1, 1, 0));
+    assert_eq!(rig.stored("/a").await.body(), "old");
+    second.answer(OK, "new").await;
+    assert_eq!(counts(finished(&sweeper, 2).await), (1, 1, 0));
+    assert_eq!(rig.stored("/a").await.body(), "new");
+    assert!(rig.is_quiet());
+}
