@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::brief;
+
 /// More than this many waiting Events are dropped: a flood tells nobody anything.
 const WAITING: usize = 256;
 
@@ -68,7 +70,7 @@ pub async fn publish(client: Client, mut warnings: mpsc::Receiver<Warning>, canc
             secondary: None,
         };
         if let Err(error) = recorder.publish(&event, &warning.regarding).await {
-            debug!(%error, "failed to publish an Event");
+            debug!(error = brief(&error), "failed to publish an Event");
         }
     }
 }

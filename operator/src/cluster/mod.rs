@@ -26,3 +26,11 @@ pub mod trust;
 pub mod version;
 pub mod watch;
 pub mod webhook;
+
+/// A line about a failed call, for people: kube's own words hold the whole answer of the server.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({} {})", status.message, status.code, status.reason),
+        other => other.to_string(),
+    }
+}

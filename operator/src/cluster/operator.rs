@@ -30,6 +30,7 @@ use tracing::{info, warn};
 use super::{
     admission::{self, Admission, Static},
     auth::Reviewer,
+    brief,
     events::{self, Events},
     flags::Flags,
     listener,
@@ -257,7 +258,10 @@ impl Operator {
                         latch.release();
                         return cancel.cancelled().await;
                     }
-                    Err(error) => warn!(%error, "failed to ask the API server for its version"),
+                    Err(error) => warn!(
+                        error = brief(&error),
+                        "failed to ask the API server for its version"
+                    ),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(VERSION_RETRY) => {}

@@ -20,6 +20,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::brief;
+
 /// How often namespaces are looked over. A sidecar has the bundle of its admission, so nothing is urgent here.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// After this long it is applied again, in case somebody has deleted or changed it.
@@ -72,7 +74,12 @@ impl Trust {
                 .is_none_or(|(at, last)| last != bundle || at.elapsed() >= REAPPLY);
             if due {
                 if let Err(error) = self.apply(&namespace, bundle).await {
-                    debug!(%error, namespace, "failed to apply ConfigMap {}", object::TRUST_CONFIG_MAP);
+                    debug!(
+                        error = brief(&error),
+                        namespace,
+                        "failed to apply ConfigMap {}",
+                        object::TRUST_CONFIG_MAP
+                    );
                 }
                 self.written.insert(namespace, (Instant::now(), bundle.clone()));
             }

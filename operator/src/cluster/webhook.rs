@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::readiness::Latch;
+use super::{brief, readiness::Latch};
 
 /// How often the field is looked at: somebody may have applied the configuration anew, without it.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// After a failure.
-const RETRY: Duration = Duration::from_secs(2);
+/// After the first failure; it doubles, up to [`INTERVAL`].
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Keeps the `caBundle` of one webhook configuration.
 pub struct WebhookBundle {
@@ -41,6 +41,7 @@ impl WebhookBundle {
         latch: Latch,
         cancel: CancellationToken,
     ) {
+        let mut retry = RETRY;
         loop {
             let current = bundle.borrow_and_update().clone();
             let pause = match current {
@@ -48,11 +49,19 @@ impl WebhookBundle {
                 Some(bundle) => match self.write(&bundle).await {
                     Ok(()) => {
                         latch.release();
+                        retry = RETRY;
                         INTERVAL
                     }
                     Err(error) => {
-                        warn!(%error, configuration = self.name, "failed to write the CA bundle; no pod is injected until then");
-                        RETRY
+                        let error = brief(&error);
+                        warn!(
+                            error,
+                            configuration = self.name,
+                            "failed to keep the CA bundle; without it no pod is injected"
+                        );
+                        let pause = retry;
+                        retry = (retry * 2).min(INTERVAL);
+                        pause
                     }
                 },
             };

@@ -25,6 +25,7 @@ use coppice_api::names::label;
 
 pub use self::{review::BadReview, server::serve};
 use super::{
+    brief,
     events::{Events, Warning, shorten},
     metrics::ClusterMetrics,
 };
@@ -127,7 +128,11 @@ impl<N: Fn(&str) -> Option<String> + Send + Sync> Admission<N> {
         match timeout(NAMESPACE_LIMIT, api.get_metadata(name)).await {
             Ok(Ok(namespace)) => namespace.metadata.labels?.remove(label::INJECT),
             Ok(Err(error)) => {
-                debug!(%error, namespace = name, "failed to read a namespace");
+                debug!(
+                    error = brief(&error),
+                    namespace = name,
+                    "failed to read a namespace"
+                );
                 None
             }
             Err(_) => None,

@@ -10,7 +10,7 @@ use kube::{Api, Client, api::PostParams};
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::metrics::ClusterMetrics;
+use super::{brief, metrics::ClusterMetrics};
 use crate::push::{Authenticator, Identity};
 
 /// For asking; the sidecar tries again.
@@ -34,7 +34,7 @@ pub enum AuthError {
     #[error("the token is not bound to a pod")]
     NotBound,
     /// The API server could not be asked.
-    #[error("failed to review the token: {0}")]
+    #[error("failed to review the token: {}", brief(.0))]
     Review(#[source] Box<kube::Error>),
     /// The API server takes too long.
     #[error("failed to review the token within {} s", LIMIT.as_secs())]

@@ -9,6 +9,7 @@ use kube::{Api, api::PostParams};
 use tracing::info;
 
 use super::{Authority, AuthorityError};
+use crate::cluster::brief;
 
 const CERTIFICATES: &str = "ca.crt";
 const KEYS: &str = "ca.key";
@@ -19,7 +20,7 @@ const ROUNDS: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The API server refused or could not be reached.
-    #[error("failed to {action} Secret {}: {source}", object::CA_SECRET)]
+    #[error("failed to {action} Secret {}: {}", object::CA_SECRET, brief(.source))]
     Api {
         /// `read`, `create` or `replace`.
         action: &'static str,

@@ -9,8 +9,6 @@ use tokio::time::Instant;
 
 use super::Job;
 
-/// One write per IsrRoute in this time.
-const ROUTE_PAUSE: Duration = Duration::from_secs(5);
 /// First pause after a failure; it doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest pause after a failure.
@@ -27,7 +25,7 @@ pub(super) enum Outcome {
     Same,
     /// Something was written.
     Written,
-    /// Only counts differ; they may be written after this long.
+    /// Something differs that may be written after this long.
     Later(Duration),
     /// The API server refused or could not be reached.
     Failed,
@@ -59,15 +57,11 @@ impl Agenda {
     /// Something about this object has changed.
     pub(super) fn touch(&mut self, job: Job, now: Instant) {
         let entry = self.entries.entry(job.clone()).or_default();
-        let earliest = match (&job, entry.written) {
-            (Job::Route(_), Some(written)) => now.max(written + ROUTE_PAUSE),
-            _ => now,
-        };
         // A change is no reason to hurry after a failure.
         if entry.failures > 0 && entry.due.is_some() {
             return;
         }
-        self.schedule(job, earliest);
+        self.schedule(job, now);
     }
 
     /// The next object to look at, and when its status was last written.
@@ -110,10 +104,7 @@ impl Agenda {
             Outcome::Same | Outcome::Gone => touched,
             Outcome::Written => {
                 entry.written = Some(now);
-                match &job {
-                    Job::Route(_) => touched.map(|due| due.max(now + ROUTE_PAUSE)),
-                    Job::Request(_) => touched,
-                }
+                touched
             }
             Outcome::Later(pause) => Some(touched.map_or(now + pause, |due| due.min(now + pause))),
             Outcome::Failed => Some(now + retry.min(LAST_RETRY)),
@@ -175,25 +166,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn status_of_a_route_is_written_once_in_five_seconds() {
+    async fn status_of_one_object_is_looked_at_by_one_at_a_time() {
         let start = Instant::now();
         let mut agenda = Agenda::default();
         agenda.touch(route("a"), start);
-        assert_eq!(next(&mut agenda, start), Some(route("a")));
+        assert_eq!(agenda.pop(start), Some((route("a"), None)));
         agenda.touch(route("a"), start);
-        assert_eq!(next(&mut agenda, start), None, "one look at a time");
+        assert_eq!(next(&mut agenda, start), None);
         agenda.done(route("a"), Outcome::Written, start);
-        assert_eq!(agenda.next(), Some(start + ROUTE_PAUSE));
-        assert_eq!(next(&mut agenda, start + ROUTE_PAUSE / 2), None);
-        assert_eq!(next(&mut agenda, start + ROUTE_PAUSE), Some(route("a")));
-        agenda.done(route("a"), Outcome::Same, start + ROUTE_PAUSE);
-        assert_eq!(agenda.next(), None);
-        agenda.touch(route("a"), start + ROUTE_PAUSE * 2);
         assert_eq!(
-            agenda.next(),
-            Some(start + ROUTE_PAUSE * 2),
-            "only writes make it wait"
+            agenda.pop(start),
+            Some((route("a"), Some(start))),
+            "it was touched meanwhile"
         );
+        agenda.done(route("a"), Outcome::Same, start);
+        assert_eq!(agenda.next(), None);
     }
 
     #[tokio::test(start_paused = true)]

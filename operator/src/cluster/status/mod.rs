@@ -36,6 +36,7 @@ use tracing::{debug, warn};
 
 use self::agenda::{Agenda, Outcome};
 use super::{
+    brief,
     events::{Events, Warning},
     metrics::ClusterMetrics,
     seen::{Kind, Observed, Seen},
@@ -111,7 +112,7 @@ enum WriteError {
     #[error("the object has changed")]
     Conflict,
     /// The API server refused or could not be reached.
-    #[error("failed to write: {0}")]
+    #[error("failed to write: {}", brief(.0))]
     Api(#[source] Box<kube::Error>),
     /// The API server takes too long.
     #[error("failed to write within {} s", CALL_LIMIT.as_secs())]
@@ -158,7 +159,7 @@ impl Writer {
             return Outcome::Later(Duration::from_millis(100));
         }
         match job {
-            Job::Route(name) => self.look_at_route(name).await,
+            Job::Route(name) => self.look_at_route(name, written).await,
             Job::Request(name) => self.look_at_request(name, written).await,
         }
     }
@@ -211,6 +212,12 @@ impl Writer {
         };
         seen.put(name.clone(), answer);
         Ok(())
+    }
+
+    /// May something be written again that was written then? If not, in how long?
+    fn pause(written: Option<Instant>, pause: Duration) -> Option<Outcome> {
+        let passed = written.map_or(pause, |written| written.elapsed());
+        (passed < pause).then(|| Outcome::Later(pause.saturating_sub(passed)))
     }
 
     /// Counts and logs a write, and says when to look again.

@@ -42,9 +42,8 @@ impl Writer {
             return Outcome::Same;
         }
         if !status::urgent(observed.status.as_ref(), &status) {
-            let passed = written.map_or(COUNTS_PAUSE, |written| written.elapsed());
-            if passed < COUNTS_PAUSE {
-                return Outcome::Later(COUNTS_PAUSE.saturating_sub(passed));
+            if let Some(later) = Self::pause(written, COUNTS_PAUSE) {
+                return later;
             }
             self.pace.turn().await;
         }

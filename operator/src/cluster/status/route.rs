@@ -1,16 +1,26 @@
 //! A look at a route.
 
+use std::time::Duration;
+
 use coppice_api::{IsrRoute, RevalidationRequest, names::reason::Reason, route::IsrRouteStatus};
 use jiff::Timestamp;
 use kube::{Api, api::PostParams};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::{CALL_LIMIT, Outcome, Writer};
-use crate::{ObjectName, cluster::seen::Observed, index::RouteFacts, status};
+use crate::{
+    ObjectName,
+    cluster::{brief, seen::Observed},
+    index::RouteFacts,
+    status,
+};
+
+/// One write per IsrRoute in this time.
+const ROUTE_PAUSE: Duration = Duration::from_secs(5);
 
 impl Writer {
-    pub(super) async fn look_at_route(&self, name: &ObjectName) -> Outcome {
+    pub(super) async fn look_at_route(&self, name: &ObjectName, written: Option<Instant>) -> Outcome {
         let Some(observed) = self.routes.get(name) else {
             return Outcome::Gone;
         };
@@ -22,6 +32,9 @@ impl Writer {
         }
         if !self.differs(name, &observed) {
             return Outcome::Same;
+        }
+        if let Some(later) = Self::pause(written, ROUTE_PAUSE) {
+            return later;
         }
         self.pace.turn().await;
         // Something may have changed while it waited for its turn.
@@ -76,7 +89,12 @@ impl Writer {
             }
             Ok(Err(kube::Error::Api(error))) if error.code == 409 => true,
             Ok(Err(error)) => {
-                warn!(namespace, request = name, %error, "failed to make the purge that an annotation asks for");
+                warn!(
+                    namespace,
+                    request = name,
+                    error = brief(&error),
+                    "failed to make the purge that an annotation asks for"
+                );
                 false
             }
             Err(_) => false,

@@ -380,3 +380,46 @@ async fn purge_by_annotation_makes_one_request() {
     let (outcome, ()) = tokio::join!(writer.look(&job, None), api);
     assert_eq!(outcome, Outcome::Written);
 }
+
+#[tokio::test(start_paused = true)]
+async fn status_of_a_route_is_written_once_in_five_seconds() {
+    let world = world().synced();
+    world.sees(&route());
+    let job = route_job();
+    let just_now = Some(Instant::now());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(
+        world.writer.look(&job, just_now).await,
+        Outcome::Later(Duration::from_secs(3))
+    );
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let World {
+        writer, mut server, ..
+    } = world;
+    let api = async {
+        let call = server.expect("PATCH", ROUTE).await;
+        let answer = after(route(), &call, "6");
+        call.reply(&answer);
+    };
+    let (outcome, ()) = tokio::join!(writer.look(&job, just_now), api);
+    assert_eq!(outcome, Outcome::Written);
+}
+
+#[tokio::test(start_paused = true)]
+async fn purge_by_annotation_does_not_wait_for_the_status() {
+    let world = world();
+    let mut annotated = route();
+    annotated["metadata"]["annotations"] = json!({ "coppice.dev/requested-at": "now" });
+    world.sees(&annotated);
+    let World {
+        writer, mut server, ..
+    } = world.synced();
+    let api = async {
+        let call = server.expect("POST", REQUESTS).await;
+        let answer = call.body.clone();
+        call.reply(&answer);
+    };
+    let job = route_job();
+    let (outcome, ()) = tokio::join!(writer.look(&job, Some(Instant::now())), api);
+    assert!(matches!(outcome, Outcome::Later(_)), "{outcome:?}");
+}
