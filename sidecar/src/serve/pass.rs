@@ -63,6 +63,11 @@ impl Passage {
         }
         let visitor = hyper::upgrade::on(&mut request);
         let upgrade = toward_app(peer, &mut request, self.upstream.app());
+        if upgrade && !self.tunnels.has_room() {
+            tracing::warn!("too many connections have changed their protocol; refusing another one");
+            let text = "There are too many open connections of this kind. Try again later.\n";
+            return said(own(StatusCode::SERVICE_UNAVAILABLE, text), why);
+        }
         let mut response = match self.upstream.send(request, self.patience).await {
             Ok(response) => response,
             Err(error) => {

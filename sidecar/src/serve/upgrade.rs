@@ -7,6 +7,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// More tunnels than this are not begun: each holds two sockets and the buffers between them.
+pub const MAX_TUNNELS: usize = 10_000;
+
 /// All tunnels of a sidecar. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Tunnels {
@@ -33,6 +36,11 @@ impl Tunnels {
                 () = end.cancelled() => {}
             }
         });
+    }
+
+    /// Another one may begin.
+    pub fn has_room(&self) -> bool {
+        self.count() < MAX_TUNNELS
     }
 
     /// How many there are.

@@ -9,118 +9,33 @@
 //! A request is tried again only where none of it was written. Last in, first out: few connections stay warm, the
 //! others run into [`IDLE`]. HTTP/2 requests (gRPC) go over one shared HTTP/2 connection with prior knowledge.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+mod error;
+mod pool;
+mod upload;
 
-use bytes::Bytes;
+use std::{io, sync::Arc, time::Duration};
+
 use http::{Request, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::Mutex;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 
-use crate::body::{Body, BoxError};
+pub use self::error::UpstreamError;
+use self::{
+    pool::{Lease, Leased, Pool},
+    upload::{Upload, watch_upload, within},
+};
+use crate::body::Body;
 
 /// How long a connection stays idle. Below the 5 s of Node.js and uvicorn, so that it is the sidecar that closes.
 pub const IDLE: Duration = Duration::from_secs(4);
 /// Bounds looking up and connecting.
 pub const CONNECT: Duration = Duration::from_secs(5);
-/// Idle connections beyond this many are closed at once.
-const MAX_IDLE: usize = 256;
 /// Largest head of an answer, in bytes.
 const MAX_HEAD: usize = 256 << 10;
-
-/// Why the app gave no answer. Cheap to clone: all who waited for a flight share it.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum UpstreamError {
-    /// Its name does not resolve.
-    #[error("failed to look up {app}: {source}")]
-    Unknown {
-        /// The app's address.
-        app: Arc<str>,
-        /// What the resolver said.
-        source: Arc<io::Error>,
-    },
-    /// Nothing listens there: not up yet, gone, or on another port or address.
-    #[error("{app} refused the connection: the app is not up, or listens on another address or port")]
-    Refused {
-        /// The app's address.
-        app: Arc<str>,
-    },
-    /// The connection could not be made.
-    #[error("failed to connect to {app}: {source}")]
-    Unreachable {
-        /// The app's address.
-        app: Arc<str>,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// The connection was not there in time.
-    #[error("{app} did not take the connection within {}s", after.as_secs_f32())]
-    ConnectTimeout {
-        /// The app's address.
-        app: Arc<str>,
-        /// How long it had.
-        after: Duration,
-    },
-    /// Connected, but no answer began in time.
-    #[error("{app} did not begin to answer within {}s", after.as_secs_f32())]
-    Timeout {
-        /// The app's address.
-        app: Arc<str>,
-        /// How long it had.
-        after: Duration,
-    },
-    /// The connection ended before an answer began.
-    #[error("{app} closed the connection without an answer")]
-    Closed {
-        /// The app's address.
-        app: Arc<str>,
-    },
-    /// What came back is no HTTP answer, or the request could not be sent.
-    #[error("{app} did not give an HTTP answer: {source}")]
-    Broken {
-        /// The app's address.
-        app: Arc<str>,
-        /// What hyper said.
-        source: Arc<hyper::Error>,
-    },
-}
-
-impl UpstreamError {
-    /// The word for log and metric.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Unknown { .. } => "unknown-host",
-            Self::Refused { .. } => "refused",
-            Self::Unreachable { .. } => "unreachable",
-            Self::ConnectTimeout { .. } => "connect-timeout",
-            Self::Timeout { .. } => "timeout",
-            Self::Closed { .. } => "closed",
-            Self::Broken { .. } => "broken",
-        }
-    }
-
-    /// What a visitor is told: 504 where the app was given time, else 502.
-    pub const fn status(&self) -> StatusCode {
-        match self {
-            Self::ConnectTimeout { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            _ => StatusCode::BAD_GATEWAY,
-        }
-    }
-}
 
 /// The app and the connections to it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -129,20 +44,6 @@ pub struct Upstream {
     pool: Arc<Pool>,
     /// The shared HTTP/2 connection; the lock is held while it is dialled, so that it is dialled once.
     h2: Arc<tokio::sync::Mutex<Option<http2::SendRequest<Body>>>>,
-}
-
-/// Connections that wait for a request, the one used last at the end.
-#[derive(Debug, Default)]
-struct Pool {
-    idle: Mutex<Vec<Idle>>,
-    /// Whether a task looks after `idle`; it ends when the list is empty.
-    swept: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Idle {
-    sender: http1::SendRequest<Body>,
-    since: Instant,
 }
 
 /// What one try came to, beside an answer.
@@ -373,187 +274,5 @@ fn absolute(request: &mut Request<Body>) {
     if let Ok(uri) = uri.build() {
         *request.uri_mut() = uri;
         request.headers_mut().remove(header::HOST);
-    }
-}
-
-/// The answer, unless for `timeout` neither it nor the request's body moved.
-async fn within<T>(timeout: Duration, upload: &Upload, answer: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(answer);
-    let mut from = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return Some(answer),
-            () = tokio::time::sleep_until(from + timeout) => {}
-        }
-        match upload.moved() {
-            Some(moved) if moved > from => from = moved,
-            _ => return None,
-        }
-    }
-}
-
-impl Pool {
-    fn take(&self) -> Option<http1::SendRequest<Body>> {
-        let mut idle = self.idle.lock();
-        loop {
-            let Idle { sender, since } = idle.pop()?;
-            if since.elapsed() >= IDLE {
-                // All below are older still.
-                idle.clear();
-                return None;
-            }
-            if !sender.is_closed() {
-                return Some(sender);
-            }
-        }
-    }
-
-    fn put(self: &Arc<Self>, sender: http1::SendRequest<Body>) {
-        let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE {
-            let since = Instant::now();
-            idle.push(Idle { sender, since });
-        }
-        drop(idle);
-        if !self.swept.swap(true, Ordering::AcqRel) {
-            tokio::spawn(sweep(Arc::downgrade(self)));
-        }
-    }
-}
-
-/// Closes what was idle for too long, until nothing is idle.
-async fn sweep(pool: Weak<Pool>) {
-    loop {
-        tokio::time::sleep(IDLE / 4).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let mut idle = pool.idle.lock();
-        idle.retain(|idle| idle.since.elapsed() < IDLE && !idle.sender.is_closed());
-        if idle.is_empty() {
-            // Under the lock: who puts a connection in after this sees that nobody sweeps.
-            pool.swept.store(false, Ordering::Release);
-            return;
-        }
-    }
-}
-
-/// How the request's body fares.
-#[derive(Debug, Default)]
-struct Upload {
-    /// All of it was handed to the connection, or there is none.
-    whole: AtomicBool,
-    last: Mutex<Option<Instant>>,
-}
-
-impl Upload {
-    fn moved(&self) -> Option<Instant> {
-        *self.last.lock()
-    }
-}
-
-/// A request's body that tells [`Upload`] when it moves.
-#[derive(Debug)]
-struct Uploading {
-    body: Body,
-    upload: Arc<Upload>,
-}
-
-fn watch_upload(request: Request<Body>) -> (Request<Body>, Arc<Upload>) {
-    let upload = Arc::<Upload>::default();
-    if request.body().is_end_stream() {
-        upload.whole.store(true, Ordering::Relaxed);
-        return (request, upload);
-    }
-    let watched = upload.clone();
-    let request = request.map(|body| {
-        Body::stream(Uploading {
-            body,
-            upload: watched,
-        })
-    });
-    (request, upload)
-}
-
-impl HttpBody for Uploading {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        *self.upload.last.lock() = Some(Instant::now());
-        if frame.is_none() || self.body.is_end_stream() {
-            self.upload.whole.store(true, Ordering::Release);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A connection that is in use until its answer's body has ended.
-#[derive(Debug)]
-struct Lease {
-    sender: http1::SendRequest<Body>,
-    pool: Weak<Pool>,
-    upload: Arc<Upload>,
-}
-
-impl Lease {
-    fn give_back(self) {
-        // An app that answered before it had read the request leaves a connection that is of no use.
-        if self.upload.whole.load(Ordering::Acquire)
-            && !self.sender.is_closed()
-            && let Some(pool) = self.pool.upgrade()
-        {
-            pool.put(self.sender);
-        }
-    }
-}
-
-/// An answer's body with the connection that it arrives on. Dropped before its end, it closes the connection.
-#[derive(Debug)]
-struct Leased {
-    body: Incoming,
-    lease: Option<Lease>,
-}
-
-impl HttpBody for Leased {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let ended = match &frame {
-            None => true,
-            Some(Ok(_)) => self.body.is_end_stream(),
-            Some(Err(_)) => {
-                self.lease = None;
-                false
-            }
-        };
-        if ended && let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,0 +1,103 @@
+//! How the body of a request fares on its way to the app: an upload that moves is no app that hangs.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::body::{Body, BoxError};
+
+/// How the request's body fares.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// All of it was handed to the connection, or there is none.
+    pub(super) whole: AtomicBool,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Upload {
+    fn moved(&self) -> Option<Instant> {
+        *self.last.lock()
+    }
+}
+
+/// A request's body that tells [`Upload`] when it moves.
+#[derive(Debug)]
+struct Uploading {
+    body: Body,
+    upload: Arc<Upload>,
+}
+
+/// Puts a watch on a request's body.
+pub(super) fn watch_upload(request: Request<Body>) -> (Request<Body>, Arc<Upload>) {
+    let upload = Arc::<Upload>::default();
+    if request.body().is_end_stream() {
+        upload.whole.store(true, Ordering::Relaxed);
+        return (request, upload);
+    }
+    let watched = upload.clone();
+    let request = request.map(|body| {
+        Body::stream(Uploading {
+            body,
+            upload: watched,
+        })
+    });
+    (request, upload)
+}
+
+impl HttpBody for Uploading {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        *self.upload.last.lock() = Some(Instant::now());
+        if frame.is_none() || self.body.is_end_stream() {
+            self.upload.whole.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The answer, unless for `timeout` neither it nor the request's body moved.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    upload: &Upload,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(answer);
+    let mut from = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Some(answer),
+            () = tokio::time::sleep_until(from + timeout) => {}
+        }
+        match upload.moved() {
+            Some(moved) if moved > from => from = moved,
+            _ => return None,
+        }
+    }
+}
