@@ -13,7 +13,7 @@ use std::{cmp::Reverse, collections::VecDeque, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use coppice_cache::{
     key::Key,
-    ledger::{Line, Strategy},
+    ledger::{Line, MAX_LINES, Strategy},
     page::Page,
     routes::Routes,
     time::Moment,
@@ -32,8 +32,9 @@ use crate::{
 
 /// A page visited within this time is hot.
 pub const HOT: Duration = Duration::from_mins(10);
-/// The reports of so many lines are kept.
-pub const MAX_REPORTS: usize = 256;
+/// The reports of so many lines are kept: as many as the ledger holds, so that a storm of purges, or one that an operator
+/// catches up on, is reported whole. A purge whose report is lost would never be done.
+pub const MAX_REPORTS: usize = MAX_LINES;
 /// So many regenerations of a sweep wait for their turn at once; the queue keeps an order among them.
 const AHEAD: usize = 32;
 /// A regeneration whose place another flight takes is asked for again so often.
@@ -338,5 +339,28 @@ impl Batch {
             }
         }
         self.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_purges_is_reported_whole() {
+        let reports = Reports::default();
+        let report = |sequence| Report {
+            sequence,
+            matched: 0,
+            regenerated: 0,
+            failed: 0,
+            finished: true,
+        };
+        reports.publish((1..=MAX_LINES as u64).map(report));
+        let (told, seen) = reports.after(0);
+        assert_eq!(told.len(), MAX_LINES);
+        reports.publish([report(MAX_LINES as u64 + 1)]);
+        assert_eq!(reports.after(seen).0, [report(MAX_LINES as u64 + 1)]);
+        assert_eq!(reports.after(0).0.len(), MAX_LINES, "and no more are kept");
     }
 }
