@@ -7,4 +7,5 @@
 //! ```
 
 pub mod check;
+pub mod dev;
 pub mod yaml;

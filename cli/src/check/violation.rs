@@ -180,6 +180,12 @@ impl Violation {
         Self::at(path, Class::Rule, &body)
     }
 
+    /// Something that no schema and no rule can see.
+    pub fn other(path: Path, words: &str) -> Self {
+        let body = format!("Invalid value: {words}");
+        Self::at(path, Class::Invalid, &body)
+    }
+
     pub(super) fn blocked() -> Self {
         let words = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; \
                      correct the existing errors to complete validation";
