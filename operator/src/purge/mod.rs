@@ -10,10 +10,12 @@
 //! The one entry point is [`Purges`]. A line reaches sidecars only after its number is durable in the request's status;
 //! so at start the ledger is what the requests that exist say it is.
 
+mod facts;
 mod identity;
 mod ledger;
 mod progress;
 mod requested;
+mod restore;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -23,14 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coppice_api::{
-    RevalidationRequest, RevalidationRequestSpec, RevalidationRequestStatus, Span,
-    names::{condition, reason::Reason},
-    status::Conditions,
+    RevalidationRequest, RevalidationRequestSpec, RevalidationRequestStatus, Span, names::reason::Reason,
 };
 use coppice_cache::ledger::{Line, Selector};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use facts::accepted;
+pub use facts::{CommittedFacts, RequestFacts, Stage};
 pub use identity::identity;
 pub use ledger::{Lines, MAX_AHEAD_MS, MAX_BYTES, MAX_LINES};
 pub use progress::Report;
@@ -113,61 +115,6 @@ pub struct Commit {
     pub line: Line,
     /// The whole status to write.
     pub status: RevalidationRequestStatus,
-}
-
-/// What is true of a request right now: the input of its status.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RequestFacts {
-    /// The newest generation.
-    pub generation: i64,
-    /// `Accepted`, `Invalid` or `RouteNotFound`.
-    pub accepted: Reason,
-    /// For people.
-    pub message: String,
-    /// The last committed line and its identity.
-    pub last: Option<(u64, String)>,
-    /// How far it is.
-    pub stage: Stage,
-}
-
-/// How far a request is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Stage {
-    /// No line is committed for what it asks now.
-    None,
-    /// It has a line.
-    Committed(CommittedFacts),
-    /// It was complete before this operator started: the status that says so.
-    Settled(Box<RevalidationRequestStatus>),
-    /// It was there before there was anything to purge, since this moment.
-    Adopted(Timestamp),
-}
-
-/// What is true of a committed purge right now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommittedFacts {
-    /// When the line was committed.
-    pub started: Timestamp,
-    /// When every target had done it.
-    pub completed: Option<Timestamp>,
-    /// How many pods are targets.
-    pub targeted: usize,
-    /// Of these, how many hold the line.
-    pub acknowledged: usize,
-    /// Of these, how many have looked through their pages.
-    pub swept: usize,
-    /// The pods that it waits for; empty where it is not known yet whom it concerns.
-    pub missing: Vec<String>,
-    /// Whether its targets are known.
-    pub targets_known: bool,
-    /// The deadline, where it has passed.
-    pub late: Option<Duration>,
-    /// Stored pages that it concerned.
-    pub matched: u64,
-    /// Of these, how many were regenerated at once.
-    pub regenerated: u64,
-    /// Of these, how many could not be regenerated.
-    pub failed: u64,
 }
 
 impl Purges {
@@ -264,30 +211,6 @@ impl Purges {
             self.restore(requests);
         }
         changed
-    }
-
-    /// Everything that decides about targets is known: purges may be planned, and those that an earlier operator
-    /// committed find their targets.
-    pub fn sync(&mut self, index: &Index, now: Timestamp) {
-        self.synced = true;
-        for (name, entry) in &mut self.requests {
-            let Standing::Restored(started) = entry.standing else {
-                continue;
-            };
-            let Some((sequence, _)) = entry.last else {
-                continue;
-            };
-            let route = entry.spec.route_ref.as_ref().map(|route| route.name.as_str());
-            let mut targets = index.targets(&name.namespace, route).unwrap_or_default();
-            // A sidecar that started later has nothing old. Kubernetes writes whole seconds.
-            targets.retain(|(_, pod)| {
-                (index.sidecar_since(&name.namespace, pod))
-                    .is_none_or(|since| since.as_second() <= started.as_second() + 1)
-            });
-            entry.standing = Standing::Committed(Progress::new(targets, started, now));
-            self.open.insert((name.namespace.clone(), sequence), name.clone());
-        }
-        self.dirty.extend(self.requests.keys().cloned());
     }
 
     /// The line that this request needs now, if any; at most one of a request is in flight.
@@ -447,48 +370,6 @@ impl Purges {
         changed
     }
 
-    /// What is true of a request right now; `None`: there is none of this name, or its line is being written and only
-    /// the commit may write the status.
-    pub fn facts(&self, name: &ObjectName, now: Timestamp) -> Option<RequestFacts> {
-        let entry = self
-            .requests
-            .get(name)
-            .filter(|entry| entry.in_flight.is_none())?;
-        let (accepted, message) = match &entry.standing {
-            Standing::Invalid(message) => (Reason::Invalid, message.clone()),
-            Standing::RouteNotFound => {
-                let route = entry
-                    .spec
-                    .route_ref
-                    .as_ref()
-                    .map_or("", |route| route.name.as_str());
-                (
-                    Reason::RouteNotFound,
-                    format!(
-                        "routeRef.name: there is no IsrRoute {route:?} in namespace {:?}: correct the name, or apply the route and this purge follows",
-                        name.namespace
-                    ),
-                )
-            }
-            _ => (Reason::Accepted, accepted(&entry.spec)),
-        };
-        Some(RequestFacts {
-            generation: entry.generation,
-            accepted,
-            message,
-            last: entry.last.clone(),
-            stage: match &entry.standing {
-                Standing::Invalid(_) | Standing::RouteNotFound | Standing::Waiting(_) => Stage::None,
-                Standing::Committed(progress) => Stage::Committed(entry.committed_facts(progress, now)),
-                Standing::Restored(started) => {
-                    Stage::Committed(entry.committed_facts(&Progress::unknown(*started), now))
-                }
-                Standing::Settled(status) => Stage::Settled(status.clone()),
-                Standing::Adopted(since) => Stage::Adopted(*since),
-            },
-        })
-    }
-
     /// Is there a request of this name?
     pub fn contains(&self, name: &ObjectName) -> bool {
         self.requests.contains_key(name)
@@ -516,50 +397,6 @@ impl Purges {
             self.open.remove(&(name.namespace.clone(), sequence));
         }
         Some(entry)
-    }
-
-    /// Takes over what an earlier operator committed.
-    fn restore(&mut self, requests: &[RevalidationRequest]) {
-        let mut lines: BTreeMap<String, (Vec<Line>, BTreeSet<u64>)> = BTreeMap::new();
-        for request in requests {
-            let Some((name, status)) = ObjectName::of(&request.metadata).zip(request.status.as_ref()) else {
-                continue;
-            };
-            let Some(sequence) = status.sequence.and_then(|sequence| u64::try_from(sequence).ok()) else {
-                continue;
-            };
-            let Some(entry) = self.requests.get_mut(&name) else {
-                continue;
-            };
-            let (kept, lost) = lines.entry(name.namespace.clone()).or_default();
-            let was = status.identity.clone().unwrap_or_default();
-            entry.last = Some((sequence, was.clone()));
-            match &entry.standing {
-                Standing::Waiting(selector) if was == entry.identity => {
-                    kept.push(Line {
-                        sequence,
-                        selector: selector.clone(),
-                        strategy: selection::strategy(entry.spec.strategy),
-                    });
-                    let started = status
-                        .start_time
-                        .as_ref()
-                        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-                    entry.standing = if status.is_true(condition::READY) {
-                        Standing::Settled(Box::new(status.clone()))
-                    } else {
-                        Standing::Restored(started)
-                    };
-                }
-                // What that line purged is not known any more: a sidecar that does not hold it must doubt its pages.
-                _ => {
-                    lost.insert(sequence);
-                }
-            }
-        }
-        for (namespace, (kept, lost)) in lines {
-            self.ledgers.entry(namespace).or_default().restore(kept, &lost);
-        }
     }
 
     /// Lets every open purge of a range of sequences advance; those that change are dirty, the complete ones closed.
@@ -607,42 +444,5 @@ impl Entry {
             .map_or(DEFAULT_DEADLINE, |Span(deadline)| deadline);
         let passed = Duration::try_from(now.duration_since(started)).is_ok_and(|passed| passed >= deadline);
         passed.then_some(deadline)
-    }
-
-    fn committed_facts(&self, progress: &Progress, now: Timestamp) -> CommittedFacts {
-        let pages = progress.pages();
-        CommittedFacts {
-            started: progress.started,
-            completed: progress.completed,
-            targeted: progress.targeted(),
-            acknowledged: progress.acknowledged(),
-            swept: progress.swept(),
-            missing: progress.missing(),
-            targets_known: matches!(self.standing, Standing::Committed(_)),
-            late: self.overdue(now),
-            matched: pages.matched,
-            regenerated: pages.regenerated,
-            failed: pages.failed,
-        }
-    }
-}
-
-/// What an accepted request should still be told: fields that have no effect yet.
-fn accepted(spec: &RevalidationRequestSpec) -> String {
-    let fields: Vec<_> = [
-        ("repeatAfter", spec.repeat_after.is_some()),
-        ("ttlAfterFinished", spec.ttl_after_finished.is_some()),
-    ]
-    .iter()
-    .filter(|(_, used)| *used)
-    .map(|(field, _)| *field)
-    .collect();
-    match fields.as_slice() {
-        [] => "the purge is in force".to_owned(),
-        [field] => format!("the purge is in force; {field} has no effect in this release"),
-        fields => format!(
-            "the purge is in force; {} have no effect in this release",
-            fields.join(" and ")
-        ),
     }
 }

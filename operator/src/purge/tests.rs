@@ -1,6 +1,6 @@
 //! Purges by plain values: every rule from request to `Ready`.
 
-use coppice_api::IsrRoute;
+use coppice_api::{IsrRoute, status::Conditions as _};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
