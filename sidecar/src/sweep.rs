@@ -178,6 +178,8 @@ struct Sweep {
 struct Batch {
     lines: Vec<Line>,
     counts: Vec<Report>,
+    /// The counts that were published; `None`: none yet.
+    published: Vec<Option<Report>>,
     /// Hot pages yet to be dealt with, by line.
     left: Vec<u64>,
     hot: Vec<Hot>,
@@ -215,7 +217,7 @@ impl Sweep {
         }
         batch.hot.sort_by_key(|hot| Reverse(hot.visited));
         batch.finish();
-        self.reports.publish(batch.counts.iter().copied());
+        self.reports.publish(batch.news());
         batch
     }
 
@@ -269,7 +271,7 @@ impl Sweep {
         while let Some((lines, outcome)) = ends.next().await {
             let finished = batch.count(&lines, outcome);
             if finished || reported.elapsed() >= EVERY {
-                self.reports.publish(batch.counts.iter().copied());
+                self.reports.publish(batch.news());
                 reported = Instant::now();
             }
         }
@@ -311,10 +313,20 @@ impl Batch {
         });
         Self {
             counts: counts.collect(),
+            published: vec![None; lines.len()],
             left: vec![0; lines.len()],
             hot: Vec::new(),
             lines,
         }
+    }
+
+    /// The counts that have changed since this was called before.
+    fn news(&mut self) -> Vec<Report> {
+        let pairs = self.counts.iter().zip(&mut self.published);
+        pairs
+            .filter(|(now, before)| before.as_ref() != Some(now))
+            .map(|(now, before)| *before.insert(*now))
+            .collect()
     }
 
     /// Lines that nothing is left to do for are finished.

@@ -68,7 +68,7 @@ struct Shared {
 pub enum Fetched {
     /// The app's answer, streamed while it arrives: a new page, or the app's own error.
     Stream(Streamed),
-    /// The new page, complete.
+    /// The new page, complete: to who had an old one, or because it was whole before who waited looked.
     Page {
         /// The page.
         page: Arc<Page>,
