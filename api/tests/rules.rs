@@ -1,5 +1,7 @@
 //! Every field of both kinds, filled in wrongly: the CEL rules of the CRDs refuse it, at that field, with a remedy.
 
+#![allow(clippy::unwrap_used)] // a test may panic
+
 use coppice_api::{IsrRoute, RevalidationRequest, crds};
 use kube::core::cel::Validator;
 use rstest::rstest;
