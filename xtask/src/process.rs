@@ -170,7 +170,7 @@ pub(crate) fn live(label: &str, command: &mut Command, mut read: impl FnMut(&str
 /// What a running command shows.
 enum Event {
     Line(String),
-    /// [`HEARTBEAT`] has passed since the last time; lines may have come meanwhile.
+    /// [`HEARTBEAT`] or more has passed since the last time; lines may have come meanwhile.
     Idle,
 }
 
@@ -206,7 +206,8 @@ fn watch(command: &mut Command, mut tell: impl FnMut(Event)) -> Result<ExitStatu
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(child.wait()?),
         }
-        if told.elapsed() >= HEARTBEAT {
+        // Less often as it takes longer.
+        if told.elapsed() >= HEARTBEAT.max(began.elapsed() / 10).min(HEARTBEAT * 3) {
             told = Instant::now();
             tell(Event::Idle);
         }

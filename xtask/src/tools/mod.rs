@@ -315,3 +315,20 @@ pub(crate) fn lock(path: &Path, why: &str) -> Result<File> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_the_module_requires() {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE).join("go.mod");
+        let text = fs::read_to_string(module).unwrap();
+        assert!(text.contains(&format!("require k8s.io/kubernetes {KUBERNETES}\n")));
+        // Its parts are versioned as libraries: v1.35.4 has them as v0.35.4.
+        let library = KUBERNETES.replacen("v1.", "v0.", 1);
+        for line in text.lines().filter(|line| line.starts_with("replace ")) {
+            assert!(line.ends_with(&library), "{line}");
+        }
+    }
+}
