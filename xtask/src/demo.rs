@@ -85,18 +85,34 @@ fn step(what: &str) {
 }
 
 fn next(service: &str) {
-    println!(
-        "
-It goes on. What to type next:
-
-  cargo xtask cluster exec -- curl -i http://{service}{PAGE}     a visit
-  cargo xtask cluster kubectl -n blog get isrroutes,isrreq       routes and purges
-  cargo xtask cluster kubectl create -f {MANIFESTS}/purge.yaml   another purge
-  cargo xtask cluster kubectl -n blog edit isrroute blog         change the route
-  cargo xtask cluster kubectl -n {} logs deployment/coppice-operator
-  cargo xtask cluster down                                       end it all",
-        install::NAMESPACE
-    );
+    let cluster = "cargo xtask cluster";
+    let system = install::NAMESPACE;
+    println!("It goes on. What to type next:");
+    for (what, command) in [
+        (
+            "a visit",
+            format!("{cluster} exec -- curl -i http://{service}{PAGE}"),
+        ),
+        (
+            "routes and purges",
+            format!("{cluster} kubectl -n {NAMESPACE} get isrroutes,isrreq"),
+        ),
+        (
+            "another purge",
+            format!("{cluster} kubectl create -f {MANIFESTS}/purge.yaml"),
+        ),
+        (
+            "change the route",
+            format!("{cluster} kubectl -n {NAMESPACE} edit isrroute blog"),
+        ),
+        (
+            "the operator's log",
+            format!("{cluster} kubectl -n {system} logs deployment/coppice-operator"),
+        ),
+        ("end it all", format!("{cluster} down")),
+    ] {
+        println!("\n  # {what}\n  {command}");
+    }
 }
 
 struct Demo {
@@ -111,6 +127,7 @@ struct Pod {
 }
 
 /// What a visitor got.
+#[derive(Eq, PartialEq)]
 struct Visit {
     outcome: String,
     render: u64,
@@ -152,7 +169,19 @@ impl Demo {
             }
             thread::sleep(Duration::from_millis(200));
         }
-        self.show(&["get", "pods"])
+        self.show(&["get", "pods"])?;
+        let injected = self.kubectl(&[
+            "get",
+            "pods",
+            "--selector=app=blog,coppice.dev/injected=true",
+            "--output=name",
+        ])?;
+        if injected.lines().count() != REPLICAS {
+            bail!(
+                "not every pod has a sidecar: the operator was away when they were created; run this again"
+            );
+        }
+        Ok(())
     }
 
     fn pods(&self) -> Result<Vec<Pod>> {
@@ -175,25 +204,29 @@ impl Demo {
         self.kubectl(&["get", "service", "blog", "-o=jsonpath={.spec.clusterIP}"])
     }
 
-    /// Visits the page on every replica until the answers are as wanted; prints the last ones.
+    /// Visits the page on every replica until the answers are as wanted; prints them whenever they change.
     fn visit_all(&self, pods: &[Pod], wanted: impl Fn(&[Visit]) -> bool) -> Result<Vec<Visit>> {
         let end = Instant::now() + PATIENCE;
+        let mut last = Vec::new();
         loop {
             process::check_interrupt()?;
             let visits = pods
                 .iter()
                 .map(|pod| self.visit(pod))
                 .collect::<Result<Vec<_>>>()?;
-            let good = wanted(&visits);
-            if good || Instant::now() > end {
+            if visits != last {
                 for (pod, visit) in pods.iter().zip(&visits) {
                     println!("  {}  {:<12} render {}", pod.name, visit.outcome, visit.render);
                 }
-                if !good {
-                    bail!("this is not what was to be shown");
-                }
+                println!();
+            }
+            if wanted(&visits) {
                 return Ok(visits);
             }
+            if Instant::now() > end {
+                bail!("this is not what was to be shown");
+            }
+            last = visits;
             thread::sleep(Duration::from_millis(200));
         }
     }

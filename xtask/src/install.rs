@@ -1,7 +1,9 @@
 //! Bringing this checkout into a cluster: images built and loaded, the chart installed.
 
+use std::net::{IpAddr, TcpStream};
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,6 +16,7 @@ use crate::process;
 pub(crate) const RELEASE: &str = "coppice";
 /// Where it is installed.
 pub(crate) const NAMESPACE: &str = "coppice-system";
+const WEBHOOK: &str = "coppice-operator-webhook";
 const DEPLOYMENT: &str = "deployment/coppice-operator";
 
 /// Installs this checkout, or replaces an older state of it. A cluster that a user named gets nothing but must have it.
@@ -59,7 +62,35 @@ fn helm_install(cluster: &Cluster, chart: &Path) -> Result<()> {
         kubectl(cluster, &["rollout", "restart", DEPLOYMENT])?;
         kubectl(cluster, &["rollout", "status", DEPLOYMENT, "--timeout=120s"])?;
     }
+    wait_for_webhook(cluster)?;
     eprintln!("  chart installed in {:.1} s", began.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// Waits until the webhook can be reached by its Service's address. The proxy learns of a ready pod a little later than
+/// whoever asks for its readiness, and a pod that is created meanwhile stays without a sidecar.
+fn wait_for_webhook(cluster: &Cluster) -> Result<()> {
+    let mut kubectl = cluster.inside("kubectl")?;
+    kubectl.args([
+        "--namespace",
+        NAMESPACE,
+        "get",
+        "service",
+        WEBHOOK,
+        "-o=jsonpath={.spec.clusterIP}",
+    ]);
+    let address: IpAddr = process::capture(&mut kubectl)?
+        .parse()
+        .with_context(|| format!("the Service {WEBHOOK} has no address"))?;
+    let end = Instant::now() + Duration::from_secs(20);
+    let limit = Duration::from_secs(1);
+    while let Err(error) = cluster.within(move || TcpStream::connect_timeout(&(address, 443).into(), limit)) {
+        process::check_interrupt()?;
+        if Instant::now() > end {
+            return Err(error.context(format!("the Service {WEBHOOK} cannot be reached")));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
     Ok(())
 }
 
