@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -167,20 +167,20 @@ fn spawn(command: &[String], port: u16) -> Result<Kind, AppError> {
 }
 
 impl App {
-    /// Returns once the app has answered a request, whatever it said; `false` after `limit`. Never returns where the
-    /// app ends before: [`App::ended`] tells.
+    /// Returns once the app at this address has answered a request, whatever it said; `false` after `limit`. An app
+    /// that ends before never answers: [`App::ended`] tells.
     pub(super) async fn answers(address: &str, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+        let asked = async {
+            while ask(address).await.is_err() {
+                sleep(RETRY).await;
             }
-            if matches!(timeout(left, ask(address)).await, Ok(Ok(()))) {
-                return true;
-            }
-            sleep(RETRY).await;
-        }
+        };
+        timeout(limit, asked).await.is_ok()
+    }
+
+    /// Must it be waited for? The built-in app's port is open before it starts.
+    pub(super) fn needs_time(&self) -> bool {
+        !matches!(self.kind, Kind::Demo { .. })
     }
 
     /// Where it is.
@@ -206,17 +206,9 @@ impl App {
         }
     }
 
-    /// Passes a signal on to every process of the app.
-    pub(super) fn signal(&self, signal: Signal) {
-        if let Kind::Child(started) = &self.kind {
-            // It may have ended just now.
-            let _ = kill_process_group(started.group, signal);
-        }
-    }
-
-    /// Ends the app: asks, waits, then insists. Nothing of its process group is left. Returns its exit code if it was
-    /// started here.
-    pub(super) async fn stop(mut self) -> Option<u8> {
+    /// Ends the app: passes the signal on that asks for it, waits, then insists. Nothing of its process group is left.
+    /// Returns its exit code if it was started here.
+    pub(super) async fn stop(mut self, signal: Signal) -> Option<u8> {
         match &mut self.kind {
             Kind::Running => None,
             Kind::Demo { stop, task } => {
@@ -224,17 +216,19 @@ impl App {
                 let _ = task.await;
                 None
             }
-            Kind::Child(started) => started.stop().await,
+            Kind::Child(started) => started.stop(signal).await,
         }
     }
 }
 
 impl Started {
-    async fn stop(&mut self) -> Option<u8> {
-        let _ = kill_process_group(self.group, Signal::TERM);
+    async fn stop(&mut self, signal: Signal) -> Option<u8> {
+        // Errors mean that the group has ended already.
+        let _ = kill_process_group(self.group, signal);
         let gone = async {
             let status = self.child.wait().await;
-            // The child may have left children of its own.
+            // It may have left children of its own; those that a shell put into the background ignore SIGINT.
+            let _ = kill_process_group(self.group, Signal::TERM);
             while test_kill_process_group(self.group).is_ok() {
                 sleep(Duration::from_millis(20)).await;
             }

@@ -102,14 +102,19 @@ async fn serve(
     let what = described(&plan, args);
     let mut app = plan.start().map_err(|error| error.to_string())?;
     if let Some(ended) = wait_for_app(&mut app, args, &mut signals, terminal).await {
-        let code = app.stop().await;
+        let signal = if let Ended::Told(signal) = &ended {
+            *signal
+        } else {
+            Signal::TERM
+        };
+        let code = app.stop(signal).await;
         plane.stop().await;
         return match ended {
             Ended::Early(code) => Err(format!(
                 "{what} ended before it answered, with exit code {code}: see what it said above"
             )),
             Ended::Silent => Err(silent(&what, args)),
-            Ended::Told => Ok(code.unwrap_or(0)),
+            Ended::Told(_) => Ok(code.unwrap_or(0)),
         };
     }
 
@@ -139,11 +144,8 @@ async fn serve(
         }
     };
     leave.cancel();
-    if let Some(signal) = told {
-        app.signal(signal);
-    }
     let stopped = tokio::select! {
-        code = app.stop() => code,
+        code = app.stop(told.unwrap_or(Signal::TERM)) => code,
         // Whoever asks twice does not want to wait; the reaper ends what is left.
         _ = signals.next() => Some(FAILED),
     };
@@ -196,7 +198,7 @@ enum Ended {
     /// It did not answer in time.
     Silent,
     /// A signal came.
-    Told,
+    Told(Signal),
 }
 
 /// `None`: it answers.
@@ -206,6 +208,9 @@ async fn wait_for_app(
     signals: &mut Signals,
     terminal: &Terminal,
 ) -> Option<Ended> {
+    if !app.needs_time() {
+        return None;
+    }
     let address = app.address().to_owned();
     let answers = App::answers(&address, args.app_timeout);
     let patience = async {
@@ -216,7 +221,7 @@ async fn wait_for_app(
     tokio::select! {
         answered = answers => (!answered).then_some(Ended::Silent),
         code = app.ended() => Some(Ended::Early(code)),
-        _ = signals.next() => Some(Ended::Told),
+        signal = signals.next() => Some(Ended::Told(signal)),
         () = patience => None,
     }
 }

@@ -61,8 +61,8 @@ struct Objects {
     requests: BTreeMap<String, (RevalidationRequest, Option<RevalidationRequestStatus>)>,
     /// Requests that were there at the start and have not changed: nothing is said of them.
     adopted: BTreeSet<String>,
-    /// Requests whose table has been begun, with the generation.
-    shown: BTreeMap<String, i64>,
+    /// Requests whose table has been begun, with the line that it is about.
+    shown: BTreeMap<String, Option<i64>>,
 }
 
 impl Plane {
@@ -214,17 +214,13 @@ impl Plane {
             let Some(new) = self.state.request_status(name, written.as_ref(), now) else {
                 continue;
             };
-            let said = status::same(written.as_ref(), &new) && objects.shown.contains_key(&name.name);
-            let row = status::urgent(written.as_ref(), &new) || !objects.shown.contains_key(&name.name);
-            *written = Some(new);
-            if !said && !objects.adopted.contains(&name.name) {
-                let generation = request.metadata.generation.unwrap_or_default();
-                let fresh = objects.shown.insert(name.name.clone(), generation) != Some(generation);
-                let status = objects.requests.get(&name.name);
-                if let (Some((request, Some(status))), true) = (status, row || fresh) {
-                    say_request(request, status, fresh, now, terminal);
-                }
+            let changed = written.as_ref().is_none_or(|old| words(old) != words(&new));
+            let fresh = objects.shown.get(&name.name) != Some(&new.sequence);
+            if (changed || fresh) && !objects.adopted.contains(&name.name) {
+                objects.shown.insert(name.name.clone(), new.sequence);
+                say_request(request, &new, fresh, now, terminal);
             }
+            *written = Some(new);
         }
         let all = objects.routes.values().all(|(route, status)| {
             let accepted = |s: &IsrRouteStatus| {
@@ -294,6 +290,15 @@ fn say_route(route: &IsrRoute, old: Option<&IsrRouteStatus>, new: &IsrRouteStatu
             }
         }
     }
+}
+
+/// What a row of the table is printed for, once it changes.
+fn words(status: &RevalidationRequestStatus) -> impl PartialEq + '_ {
+    let conditions: Vec<_> = (status.conditions.iter())
+        .map(|c| (&c.type_, &c.status, &c.reason))
+        .collect();
+    let sidecars = status.sidecars.as_ref().map(|counts| &counts.summary);
+    (status.sequence, sidecars, conditions)
 }
 
 /// As `kubectl get --watch` prints it: the head once, then a row for each change.
