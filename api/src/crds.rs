@@ -70,8 +70,8 @@ fn tidy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// A field that is left out and one that is `null` would mean the same, so `null` (a value that was forgotten, mostly)
-/// is refused.
+/// A field that is left out and one that is `null` mean the same, so none is nullable: an API server then drops a `null`
+/// before any rule sees it.
 fn tidy_schema(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     let properties = schema.properties.iter_mut().flat_map(|p| p.values_mut());

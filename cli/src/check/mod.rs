@@ -15,11 +15,9 @@ mod violation;
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use coppice_api::{IsrRoute, RevalidationRequest, names};
-use kube::{
-    CustomResourceExt,
-    core::cel::{CompiledSchema, Validator, apply_defaults, compile_schema},
-};
+use coppice_api::names;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::cel::{CompiledSchema, Validator, apply_defaults, compile_schema};
 use regex::Regex;
 use serde_json::Value;
 
@@ -67,8 +65,8 @@ struct Definition {
 }
 
 impl Definition {
-    fn of<T: CustomResourceExt>() -> Self {
-        let crd = serde_json::to_value(T::crd()).unwrap_or_default();
+    fn of(definition: &CustomResourceDefinition) -> Self {
+        let crd = serde_json::to_value(definition).unwrap_or_default();
         let mut schema = crd
             .pointer("/spec/versions/0/schema/openAPIV3Schema")
             .cloned()
@@ -108,9 +106,10 @@ impl Default for Checker {
 impl Checker {
     /// Reads the CRDs.
     pub fn new() -> Self {
+        let [route, request] = coppice_api::crds::all();
         Self {
-            route: Definition::of::<IsrRoute>(),
-            request: Definition::of::<RevalidationRequest>(),
+            route: Definition::of(&route),
+            request: Definition::of(&request),
             rules: Validator::new(),
         }
     }
