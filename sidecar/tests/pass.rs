@@ -306,6 +306,75 @@ async fn a_body_that_breaks_off_does_not_end_as_whole() {
 }
 
 #[tokio::test]
+async fn a_length_beside_chunks_is_not_believed() {
+    // RFC 9112 section 6.3: the chunks frame the body, and a length beside them does not go on.
+    let app = app(|mut peer| async move {
+        peer.head().await;
+        peer.say(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n",
+        )
+        .await;
+    })
+    .await;
+    let answer = before(app)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        .await
+        .to_lowercase();
+    assert!(!answer.contains("content-length"), "{answer}");
+    assert!(answer.ends_with("5\r\nwhole\r\n0\r\n\r\n"), "{answer}");
+}
+
+/// An app that ends its first connection when the second request on it has come.
+async fn hanging_up(connections: Arc<AtomicUsize>) -> String {
+    app(move |mut peer| {
+        let number = connections.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let mut answered = 0;
+            while peer.head_or_end().await.is_some() {
+                if number == 0 && answered == 1 {
+                    return;
+                }
+                peer.say(OK).await;
+                answered += 1;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_that_the_app_was_about_to_close_is_no_failure() {
+    let connections = Arc::<AtomicUsize>::default();
+    let sidecar = before(hanging_up(connections.clone()).await);
+    let mut visitor = sidecar.connect().await;
+    for _ in 0..2 {
+        visitor.say("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        let head = visitor.head().await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        visitor.until("ok").await;
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_done_again() {
+    let connections = Arc::<AtomicUsize>::default();
+    let sidecar = before(hanging_up(connections.clone()).await);
+    let mut visitor = sidecar.connect().await;
+    for status in ["200", "502"] {
+        visitor
+            .say("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n")
+            .await;
+        let head = visitor.head().await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+        if status == "200" {
+            visitor.until("ok").await;
+        }
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn connections_to_the_app_are_used_again_and_a_dead_one_is_replaced() {
     let connections = Arc::new(AtomicUsize::new(0));
     let app = {

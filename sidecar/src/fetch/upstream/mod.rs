@@ -6,14 +6,15 @@
 //!           └─ none: dial                   └─ closed before a byte was written: the next one
 //! ```
 //!
-//! A request is tried again only where none of it was written. Last in, first out: few connections stay warm, the
+//! A request is tried again where none of it was written, and where doing it twice does no harm: an app may close an idle
+//! connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few connections stay warm, the
 //! others run into [`IDLE`]. HTTP/2 requests (gRPC) go over one shared HTTP/2 connection with prior knowledge.
 
 mod error;
 mod pool;
 mod upload;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, Version, header};
 use hyper::{
@@ -87,6 +88,7 @@ impl Upstream {
         loop {
             let reused = self.pool.take();
             let fresh = reused.is_none();
+            let again = reused.as_ref().and_then(|_| repeatable(&request));
             let sender = match reused {
                 Some(sender) => sender,
                 None => self.connect(timeout).await?,
@@ -95,7 +97,10 @@ impl Upstream {
                 Ok(response) => return Ok(response),
                 Err(Missed::Unwritten(unwritten)) if !fresh => request = *unwritten,
                 Err(Missed::Unwritten(_)) => return Err(self.closed()),
-                Err(Missed::Failed(error)) => return Err(error),
+                Err(Missed::Failed(error)) => match again {
+                    Some(again) if matches!(error, UpstreamError::Closed { .. }) => request = again,
+                    _ => return Err(error),
+                },
             }
         }
     }
@@ -250,7 +255,16 @@ impl Upstream {
     }
 
     fn failed(&self, error: hyper::Error) -> UpstreamError {
-        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        let reset = error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .is_some_and(|source| {
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                )
+            });
+        if reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
             return self.closed();
         }
         UpstreamError::Broken {
@@ -258,6 +272,18 @@ impl Upstream {
             source: Arc::new(error),
         }
     }
+}
+
+/// The same request once more, if it has no body and a safe method (RFC 9110 section 9.2.2).
+fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = Request::new(Body::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
 }
 
 /// HTTP/2 says scheme and authority in the request's target.
