@@ -59,7 +59,9 @@ fn absolute(text: &str, key: &Key) -> bool {
         Some(port) if port != standard => format!("{host}:{port}"),
         _ => host,
     };
-    authority == key.host() && is_same_path(uri.path(), key.path())
+    // A visitor who comes by a proxy comes back by the name that the proxy was asked for.
+    let is_own = authority == key.host() || key.forwarded_host() == Some(authority.as_str());
+    is_own && is_same_path(uri.path(), key.path())
 }
 
 /// The same path once its dot segments are gone and its escapes are read.
@@ -93,7 +95,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::mk::mk_key;
+    use crate::{config::Scheme, mk::mk_key};
 
     #[rstest]
     #[case("/blog/b", false)]
@@ -126,6 +128,20 @@ mod tests {
     fn location_comes_back(#[case] location: &str, #[case] expected: bool) {
         let value = HeaderValue::from_str(location).unwrap();
         assert_eq!(comes_back(Some(&value), &mk_key("/blog/a")), expected);
+    }
+
+    #[rstest]
+    #[case("https://shop.example.com/blog/a", true)]
+    #[case("https://example.com/blog/a", true)]
+    #[case("https://shop.example.com/blog/b", false)]
+    fn location_comes_back_by_the_name_that_a_proxy_was_asked_for(
+        #[case] location: &str,
+        #[case] expected: bool,
+    ) {
+        let forwarded = Some("shop.example.com");
+        let key = Key::build(Scheme::Https, "example.com", "/blog/a", forwarded, |_| ());
+        let value = HeaderValue::from_str(location).unwrap();
+        assert_eq!(comes_back(Some(&value), &key), expected);
     }
 
     #[test]

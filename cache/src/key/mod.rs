@@ -97,7 +97,7 @@ impl Key {
         }
     }
 
-    fn build(
+    pub(crate) fn build(
         scheme: Scheme,
         host: &str,
         path: &str,
