@@ -37,12 +37,7 @@ pub struct CacheControl {
 }
 
 impl CacheControl {
-    /// Reads every `Cache-Control` field of an answer.
-    pub fn of(headers: &HeaderMap) -> Self {
-        Self::parse(headers.get_all(header::CACHE_CONTROL))
-    }
-
-    /// Reads the values of a field of this grammar.
+    /// Reads the values of one field of this grammar or of several.
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
         let mut control = Self::default();
         for value in values {

@@ -175,7 +175,9 @@ fn storable(plan: &Plan, key: &Key, status: StatusCode, headers: &HeaderMap) -> 
         Lifetime::of(plan, status).fresh_for == Interval::After(Duration::ZERO),
         Unstorable::Interval,
     )?;
-    let control = CacheControl::of(headers);
+    // What is said to shared caches alone (RFC 9213) may forbid to store as well.
+    let said = [header::CACHE_CONTROL, CDN_CACHE_CONTROL].map(|name| headers.get_all(name));
+    let control = CacheControl::parse(said.iter().flatten());
     refuse(control.no_store && !rule.overrides.no_store, Unstorable::NoStore)?;
     refuse(control.private && !rule.overrides.private, Unstorable::Private)?;
     let sets_cookie = headers.contains_key(header::SET_COOKIE);
@@ -255,13 +257,15 @@ static FRAMING: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
 /// The app's word on freshness; under a rule's own interval the rule's takes its place.
 static FRESHNESS: [HeaderName; 6] = [
     header::AGE,
     header::CACHE_CONTROL,
     header::EXPIRES,
     header::PRAGMA,
-    HeaderName::from_static("cdn-cache-control"),
+    CDN_CACHE_CONTROL,
     HeaderName::from_static("surrogate-control"),
 ];
 
@@ -368,6 +372,8 @@ mod tests {
     #[case(200, &["cache-control: no-cache, max-age=0, must-revalidate", "pragma: no-cache", "expires: 0"], "store")]
     #[case(200, &["cache-control: no-store"], "no-store")]
     #[case(200, &["cache-control: public", "cache-control: private"], "private")]
+    #[case(200, &["cache-control: public, max-age=9", "cdn-cache-control: no-store"], "no-store")]
+    #[case(200, &["cdn-cache-control: private"], "private")]
     #[case(200, &["set-cookie: a=b"], "set-cookie")]
     #[case(200, &["vary: RSC, Accept-Encoding"], "store")]
     #[case(200, &["vary: Cookie"], "vary")]
