@@ -22,7 +22,7 @@ use crate::{
     ledger::{Facts, Ledger, Tags},
     lifetime::Unstorable,
     page::TagSet,
-    routes::Plan,
+    routes::{Plan, Routes},
     time::Moment,
 };
 
@@ -60,6 +60,8 @@ struct Slot<F> {
 pub struct Ticket {
     key: Arc<Key>,
     route: Arc<str>,
+    /// Of the rule: [`Plan::fingerprint`].
+    fingerprint: u64,
     number: u64,
     stamp: u64,
 }
@@ -73,6 +75,10 @@ impl Ticket {
     /// What it fetches.
     pub fn key(&self) -> &Arc<Key> {
         &self.key
+    }
+
+    fn is_under(&self, plan: &Plan) -> bool {
+        self.route == plan.route && self.fingerprint == plan.fingerprint
     }
 
     fn facts<'a>(&'a self, tags: Option<&'a TagSet>) -> Facts<'a> {
@@ -127,7 +133,7 @@ impl<F> Flights<F> {
     /// Boards for `key`. `make` builds the flight if one takes off.
     ///
     /// A flight is joined only if no line after its stamp selects it; as long as its tags are not known, every purge of a
-    /// tag does.
+    /// tag does. Nor is one that took off under other paths, key or tags: its tags are not those that purges name now.
     pub fn board(
         &mut self,
         key: &Arc<Key>,
@@ -139,7 +145,7 @@ impl<F> Flights<F> {
             if let Some(reason) = slot.closed {
                 return Boarding::Pass(reason);
             }
-            if slot.ticket.route == plan.route && !slot.is_overtaken(ledger) {
+            if slot.ticket.is_under(plan) && !slot.is_overtaken(ledger) {
                 return Boarding::Join(slot.flight.clone());
             }
         }
@@ -147,6 +153,7 @@ impl<F> Flights<F> {
         let ticket = Ticket {
             key: key.clone(),
             route: plan.route.clone(),
+            fingerprint: plan.fingerprint,
             number: self.count,
             stamp: ledger.head(),
         };
@@ -214,6 +221,15 @@ impl<F> Flights<F> {
             slot.overtaken = true;
         }
         true
+    }
+
+    /// Routes have changed: what is in the air for one that has left its key is not stored any more.
+    pub fn overtake_strays(&mut self, routes: &Routes) {
+        for slot in self.aloft.values_mut() {
+            let key = &slot.ticket.key;
+            let plan = routes.find(key.host(), key.path());
+            slot.overtaken |= plan.is_none_or(|plan| plan.route != slot.ticket.route);
+        }
     }
 
     /// The ledger starts anew, so the stamps of all that is in the air mean nothing.

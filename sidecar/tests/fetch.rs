@@ -615,6 +615,39 @@ async fn settle_drops_the_pages_of_routes_that_have_left() {
     assert!(rig.fetcher.store().is_empty());
 }
 
+#[tokio::test]
+async fn settle_lets_no_page_of_a_route_that_has_left_land_later() {
+    let mut rig = Rig::new().await;
+    let visitor = rig.wait("/a", None);
+    let asked = rig.asked().await;
+    let other = routes("other", rule(), Duration::from_secs(30));
+    rig.fetcher.settle(&other).await;
+    asked.answer(OK, "left").await;
+    // For who waited before, it is the page that was asked for.
+    assert_eq!(body(soon(visitor).await.unwrap()).await.unwrap(), "left");
+    rig.landed().await;
+    assert!(rig.fetcher.store().is_empty());
+}
+
+#[tokio::test]
+async fn fetch_joins_no_flight_of_a_rule_with_other_tags() {
+    let mut rig = Rig::new().await;
+    let early = rig.wait("/a", None);
+    let first = rig.asked().await;
+    let mut tagged = rule();
+    tagged.tags.push("new".to_owned());
+    rig.routes
+        .store(Arc::new(routes("shop", tagged, Duration::from_secs(30))));
+    let late = rig.wait("/a", None);
+    let second = rig.asked().await;
+    first.answer(OK, "old").await;
+    second.answer(OK, "new").await;
+    assert_eq!(body(soon(early).await.unwrap()).await.unwrap(), "old");
+    assert_eq!(body(soon(late).await.unwrap()).await.unwrap(), "new");
+    let page = rig.stored("/a").await;
+    assert!(page.tags().iter().any(|tag| tag == "new"), "{page:?}");
+}
+
 /// Waits until the counts of a line are final.
 async fn finished(sweeper: &Sweeper, sequence: u64) -> Report {
     let mut updates = sweeper.reports();

@@ -259,10 +259,14 @@ impl Fetcher {
         self.shared.store.clear();
     }
 
-    /// Brings what is stored under new routes: pages of routes that have left are dropped, pages of rules with other
+    /// Brings what is stored under new routes: pages of routes that have left are dropped, those in the air too; pages of rules with other
     /// paths, key or tags are checked anew. In slices, so that visitors are served meanwhile.
     pub async fn settle(&self, routes: &Routes) {
-        self.shared.flights.lock().unmark_all();
+        {
+            let mut flights = self.shared.flights.lock();
+            flights.unmark_all();
+            flights.overtake_strays(routes);
+        }
         for (count, page) in self.shared.store.pages().enumerate() {
             match routes.find(page.key().host(), page.key().path()) {
                 Some(plan) => {
