@@ -132,6 +132,8 @@ pub enum Unstorable {
     Outdated,
     /// No room in the memory budget.
     NoRoom,
+    /// The cache itself is at fault.
+    Fault,
 }
 
 impl Unstorable {
@@ -151,6 +153,7 @@ impl Unstorable {
             Self::TooLarge => "too-large",
             Self::Outdated => "outdated",
             Self::NoRoom => "no-room",
+            Self::Fault => "fault",
         }
     }
 }

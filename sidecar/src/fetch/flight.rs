@@ -37,6 +37,13 @@ pub(super) enum Phase {
     Unstorable(Unstorable),
 }
 
+impl Phase {
+    /// The flight is over.
+    pub(super) const fn is_end(&self) -> bool {
+        !matches!(self, Self::Boarding | Self::Answer(_))
+    }
+}
+
 /// The head of an answer.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -57,6 +64,11 @@ impl Flight {
 
     pub(super) fn watch(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// It is over, and those who waited know.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase.borrow().is_end()
     }
 
     /// Tells those who wait.

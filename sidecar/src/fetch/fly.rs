@@ -46,6 +46,22 @@ struct Pilot {
     ticket: Ticket,
 }
 
+impl Drop for Pilot {
+    /// A flight that crashes, which only a fault in here can bring about, or that the runtime ends, keeps neither its key nor those who wait: they
+    /// pass through, and what has begun to stream breaks off.
+    fn drop(&mut self) {
+        if self.flight.is_over() {
+            return;
+        }
+        if std::thread::panicking() {
+            tracing::error!(path = self.lookup.key.path(), "a flight crashed");
+        }
+        self.flight.tee.break_off();
+        self.land(None);
+        self.flight.enter(Phase::Unstorable(Unstorable::Fault));
+    }
+}
+
 /// How a body ended.
 enum Collected {
     /// All of it is in the tee.
@@ -300,5 +316,87 @@ impl Pilot {
     fn give_up(&self, reason: Unstorable) {
         self.back_off();
         self.flight.enter(Phase::Unstorable(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coppice_cache::{
+        config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
+        key::Key,
+        ledger::Ledger,
+        routes::Routes,
+        store::Store,
+    };
+    use futures::poll;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        fetch::{Boarding, Fetched, Fetcher, Upstream},
+    };
+
+    fn lookup() -> Lookup {
+        let rule = Rule {
+            name: "all".to_owned(),
+            paths: vec!["/[[...all]]".to_owned()],
+            revalidate: Some(Interval::Never),
+            expire: Duration::from_hours(1),
+            negative: Duration::from_secs(10),
+            tags: Vec::new(),
+            query: Query::AllButTracking,
+            key_headers: Vec::new(),
+            key_cookies: Vec::new(),
+            bypass_cookies: Vec::new(),
+            bypass_headers: Vec::new(),
+            overrides: Overrides::default(),
+            max_body_bytes: 1 << 20,
+            cache_control: "public".to_owned(),
+            keep_tags: false,
+            heuristic: false,
+        };
+        let route = Route {
+            name: "shop".to_owned(),
+            hostnames: Vec::new(),
+            suspend: false,
+            origin: Origin {
+                timeout: Duration::from_secs(30),
+                scheme: Scheme::Http,
+            },
+            rules: vec![rule],
+        };
+        let routes = Routes::compile(&Config { routes: vec![route] }).unwrap();
+        let key = Arc::new(Key::new(Scheme::Http, "a.test", "/a", "").unwrap());
+        routes.revisit(&key).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_crashes_keeps_nobody_waiting() {
+        // It takes connections and never answers.
+        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Upstream::new(&app.local_addr().unwrap().to_string());
+        let fetcher = Fetcher::new(
+            Clock::start(),
+            Store::new(1 << 20),
+            Arc::new(Ledger::new()),
+            upstream,
+        );
+        let (shared, lookup) = (&fetcher.shared, lookup());
+        let make = || Flight::new(shared.store.reserve());
+        let boarding = shared
+            .flights
+            .lock()
+            .board(&lookup.key, &lookup.plan, &shared.ledger, make);
+        let Boarding::Lead { flight, ticket, .. } = boarding else {
+            panic!("nothing else is in the air");
+        };
+        let mut visitor = Box::pin(fetcher.fetch(&lookup, None));
+        assert!(poll!(&mut visitor).is_pending());
+        let mut crashing = Box::pin(fly(shared.clone(), lookup.clone(), flight, ticket));
+        assert!(poll!(&mut crashing).is_pending());
+        drop(crashing);
+        assert!(matches!(visitor.await, Fetched::Pass(Unstorable::Fault)));
+        assert_eq!(fetcher.in_the_air(), 0);
     }
 }

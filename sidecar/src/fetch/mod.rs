@@ -413,18 +413,15 @@ async fn wait(boarded: Boarded, fallback: Option<Arc<Page>>) -> Fetched {
                     why: Fallback::Slow,
                 };
             }
-            // The flight ended without a word, which only a fault in here can bring about: pass through.
-            _ => return Fetched::Pass(Unstorable::NoRoom),
+            // It never leaves without a word; if it did, pass through.
+            _ => return Fetched::Pass(Unstorable::Fault),
         }
     }
 }
 
 /// Waits for the end of a flight, as a regeneration.
 async fn ended(mut boarded: Boarded) -> Regenerated {
-    let last = boarded
-        .phases
-        .wait_for(|phase| !matches!(phase, Phase::Boarding | Phase::Answer(_)))
-        .await;
+    let last = boarded.phases.wait_for(Phase::is_end).await;
     match last.as_deref() {
         Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
         Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
