@@ -10,7 +10,7 @@ use coppice_cache::{
     page::{Page, Parts, TagSet},
     store::Inserted,
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 
 use super::{
@@ -26,6 +26,9 @@ const AGAIN: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
+
+/// What a flight takes beside key, headers and body: its task, its connection and the buffers of that, in bytes.
+const BOOKKEEPING: u64 = 16 << 10;
 
 /// Flies: a task of its own, since a flight belongs to no visitor.
 pub(super) async fn fly(shared: Arc<Shared>, lookup: Lookup, flight: Arc<Flight>, ticket: Ticket) {
@@ -79,6 +82,9 @@ impl Pilot {
         // itself would show.
         let cold = self.shared.store.get(&self.lookup.key).is_none();
         let mut again = AGAIN.iter();
+        if !self.has_room() {
+            return self.give_up(Unstorable::NoRoom);
+        }
         loop {
             let response = match self.send().await {
                 Ok(response) => response,
@@ -108,6 +114,19 @@ impl Pilot {
         }
     }
 
+    fn has_room(&self) -> bool {
+        let key = self.lookup.key.weight() as u64;
+        self.flight.tee.make_room(BOOKKEEPING + key)
+    }
+
+    fn has_room_for(&self, headers: &HeaderMap) -> bool {
+        let one = |(name, value): (&HeaderName, &HeaderValue)| {
+            size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+        };
+        let bytes: usize = headers.iter().map(one).sum();
+        self.flight.tee.make_room(bytes as u64)
+    }
+
     async fn send(&self) -> Result<Response<Body>, Failure> {
         let request = self.lookup.origin_request().map(|()| Body::empty());
         let timeout = self.lookup.plan.origin.timeout;
@@ -126,6 +145,9 @@ impl Pilot {
     async fn collect(&self, status: StatusCode, mut headers: HeaderMap, body: Body, tags: TagSet) {
         self.shared.flights.lock().learn(&self.ticket, &tags);
         lifetime::page_headers(&self.lookup.plan, &mut headers);
+        if !self.has_room_for(&headers) {
+            return self.give_up(Unstorable::NoRoom);
+        }
         let headers = Arc::new(headers);
         let answer = Arc::new(Answer {
             status,
@@ -156,6 +178,9 @@ impl Pilot {
     /// The answer is for those who wait now, and becomes no page: the app's error, or what its own cache had.
     async fn share(&self, status: StatusCode, mut headers: HeaderMap, body: Body) {
         lifetime::shared_headers(&mut headers);
+        if !self.has_room_for(&headers) {
+            return self.give_up(Unstorable::NoRoom);
+        }
         let answer = Arc::new(Answer {
             status,
             headers: Arc::new(headers),

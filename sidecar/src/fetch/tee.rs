@@ -49,8 +49,10 @@ struct Inner {
     readers: HashMap<u64, Reader>,
     /// Number of the last reader.
     count: u64,
-    /// Room in the memory budget for what is held.
+    /// Room in the memory budget: for what is held of the body, and for `around` it.
     room: Option<Reservation>,
+    /// What the flight takes beside the body, in bytes.
+    around: u64,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,7 @@ impl Tee {
                 readers: HashMap::new(),
                 count: 0,
                 room: Some(room),
+                around: 0,
             }),
             moved: Notify::new(),
         })
@@ -110,6 +113,16 @@ impl Tee {
     /// What `Content-Length` says: what readers can be told before the end.
     pub(super) fn promise(&self, length: Option<u64>) {
         self.inner.lock().promised = length;
+    }
+
+    /// Takes room for what the flight needs beside the body; false: there is none.
+    pub(super) fn make_room(&self, bytes: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let room = inner.room.as_mut().is_none_or(|room| room.grow(bytes));
+        if room {
+            inner.around += bytes;
+        }
+        room
     }
 
     /// Bytes that have arrived.
@@ -262,7 +275,7 @@ impl Inner {
             self.chunks.pop_front();
         }
         self.from = self.chunks.front().map_or(self.arrived, |chunk| chunk.at);
-        let held = self.arrived - self.from;
+        let held = self.arrived - self.from + self.around;
         if let Some(room) = &mut self.room {
             room.shrink_to(held);
         }
