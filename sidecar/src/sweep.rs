@@ -208,10 +208,12 @@ impl Sweep {
     }
 
     async fn walk(&self, lines: Vec<Line>) -> Batch {
+        // A page is compared with every line: the more lines, the sooner others have their turn.
+        let slice = (SLICE / lines.len().max(1)).max(1);
         let mut batch = Batch::new(lines);
         for (count, page) in self.fetcher.store().pages().enumerate() {
             self.examine(&page, &mut batch);
-            if count % SLICE == SLICE - 1 {
+            if count % slice == slice - 1 {
                 tokio::task::yield_now().await;
             }
         }
@@ -224,6 +226,10 @@ impl Sweep {
     fn examine(&self, page: &Arc<Page>, batch: &mut Batch) {
         let ledger = self.fetcher.ledger();
         let effect = page.check(ledger);
+        if effect.is_none() {
+            // None of the lines selects it.
+            return;
+        }
         let facts = page.facts();
         let selects = |line: &Line| line.sequence > page.stamp() && ledger.selects(line.sequence, &facts);
         let lines: Vec<usize> = (0..batch.lines.len())
