@@ -6,10 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use coppice_cache::{
-    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
-    ledger::{Line, Selector, Strategy},
-};
+use coppice_cache::ledger::{Line, Selector, Strategy};
 use coppice_sidecar::{
     Sidecar,
     config::{Ca, ControlSettings, Token},
@@ -17,12 +14,12 @@ use coppice_sidecar::{
     serve::Limits,
 };
 use coppice_wire::{
-    convert::{config_to_pb, lines_to_pb},
+    convert::lines_to_pb,
     pb::{self, from_operator::Message as Say, from_sidecar::Message as Said},
 };
 use support::{
     Running, answering, get, nobody,
-    operator::{Operator, certificates},
+    operator::{self, Operator, certificates},
     run, settings, soon,
 };
 use tokio::sync::watch;
@@ -30,35 +27,7 @@ use tokio::sync::watch;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn config(route: &str, path: &str) -> pb::Config {
-    config_to_pb(&Config {
-        routes: vec![Route {
-            name: route.into(),
-            hostnames: vec![],
-            suspend: false,
-            origin: Origin {
-                timeout: Duration::from_secs(5),
-                scheme: Scheme::Http,
-            },
-            rules: vec![Rule {
-                name: "pages".into(),
-                paths: vec![path.into()],
-                revalidate: Some(Interval::Never),
-                expire: Duration::from_hours(1),
-                negative: Duration::from_secs(10),
-                tags: vec!["all".into()],
-                query: Query::AllButTracking,
-                key_headers: vec![],
-                key_cookies: vec![],
-                bypass_cookies: vec![],
-                bypass_headers: vec![],
-                overrides: Overrides::default(),
-                max_body_bytes: 1 << 20,
-                cache_control: "public, max-age=0, must-revalidate".into(),
-                keep_tags: false,
-                heuristic: false,
-            }],
-        }],
-    })
+    operator::config([(route, path.to_owned())])
 }
 
 fn lines(sequences: std::ops::RangeInclusive<u64>, strategy: Strategy) -> Say {

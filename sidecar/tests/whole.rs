@@ -11,52 +11,21 @@ use std::{
     time::Duration,
 };
 
-use coppice_cache::{
-    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
-    ledger::{Line, Selector, Strategy},
-};
+use coppice_cache::ledger::{Line, Selector, Strategy};
 use coppice_sidecar::{Sidecar, serve::Limits};
 use coppice_wire::{
-    convert::{config_to_pb, lines_to_pb},
+    convert::lines_to_pb,
     pb::{self, from_operator::Message as Say, from_sidecar::Message as Said},
 };
 use support::{
     Running, app, get,
-    operator::{Attached, Operator},
+    operator::{self, Attached, Operator},
     run, settings, until,
 };
 
 fn config(paths: &[&str]) -> pb::Config {
-    let routes = paths.iter().enumerate().map(|(position, path)| Route {
-        name: format!("route-{position}"),
-        hostnames: vec![],
-        suspend: false,
-        origin: Origin {
-            timeout: Duration::from_secs(5),
-            scheme: Scheme::Http,
-        },
-        rules: vec![Rule {
-            name: "pages".into(),
-            paths: vec![(*path).into()],
-            revalidate: Some(Interval::Never),
-            expire: Duration::from_hours(1),
-            negative: Duration::from_secs(10),
-            tags: vec!["all".into()],
-            query: Query::AllButTracking,
-            key_headers: vec![],
-            key_cookies: vec![],
-            bypass_cookies: vec![],
-            bypass_headers: vec![],
-            overrides: Overrides::default(),
-            max_body_bytes: 1 << 20,
-            cache_control: "public, max-age=0, must-revalidate".into(),
-            keep_tags: false,
-            heuristic: false,
-        }],
-    });
-    config_to_pb(&Config {
-        routes: routes.collect(),
-    })
+    let named = |(position, path): (usize, &&str)| (format!("route-{position}"), (*path).to_owned());
+    operator::config(paths.iter().enumerate().map(named))
 }
 
 /// An app whose every answer has a number, until it goes away.

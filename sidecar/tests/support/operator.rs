@@ -2,12 +2,16 @@
 
 use std::{pin::Pin, sync::Arc};
 
+use coppice_cache::config::{Config, Interval, Route};
 use coppice_sidecar::config::{Ca, ControlSettings, Token};
-use coppice_wire::pb::{
-    self, FromOperator, FromSidecar,
-    control_server::{Control, ControlServer},
-    from_operator::Message as Say,
-    from_sidecar::Message as Said,
+use coppice_wire::{
+    convert::config_to_pb,
+    pb::{
+        self, FromOperator, FromSidecar,
+        control_server::{Control, ControlServer},
+        from_operator::Message as Say,
+        from_sidecar::Message as Said,
+    },
 };
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -15,7 +19,25 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use super::soon;
+use super::{soon, stage};
+
+/// A configuration of routes, each with one rule: its name and its rule's path. Pages are fresh until they are purged.
+pub fn config<N: Into<String>>(routes: impl IntoIterator<Item = (N, String)>) -> pb::Config {
+    let routes = routes.into_iter().map(|(name, path)| {
+        let mut rule = stage::rule();
+        "pages".clone_into(&mut rule.name);
+        rule.paths = vec![path];
+        rule.tags = vec!["all".to_owned()];
+        rule.revalidate = Some(Interval::Never);
+        Route {
+            name: name.into(),
+            ..stage::config(rule).routes.remove(0)
+        }
+    });
+    config_to_pb(&Config {
+        routes: routes.collect(),
+    })
+}
 
 /// An operator; each stream that a sidecar opens comes out of `streams`.
 pub struct Operator {
