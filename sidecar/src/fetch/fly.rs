@@ -161,6 +161,7 @@ impl Pilot {
                 let page = Arc::new(self.page(status, &headers, body, tags.clone()));
                 let stored = self.store(&page, &tags);
                 self.flight.enter(Phase::Landed { page, stored });
+                self.flight.tee.reveal();
                 if stored {
                     self.flight.tee.release_room();
                 }
@@ -168,6 +169,7 @@ impl Pilot {
             Collected::Paced => {
                 self.land(Some(&tags));
                 self.flight.enter(Phase::Over(answer));
+                self.flight.tee.reveal();
             }
             // Marked already, where that is right.
             Collected::Abandoned(reason) => self.give_up(reason),
@@ -191,7 +193,10 @@ impl Pilot {
         let received = self.receive(body).await;
         self.back_off();
         self.flight.enter(match received {
-            Collected::Whole(_) | Collected::Paced => Phase::Over(answer),
+            Collected::Whole(_) | Collected::Paced => {
+                self.flight.tee.reveal();
+                Phase::Over(answer)
+            }
             Collected::Abandoned(reason) => Phase::Unstorable(reason),
             Collected::BrokenOff => Phase::Failed(Failure::BrokenOff(BrokenOff)),
         });

@@ -77,6 +77,8 @@ pub enum Fetched {
         /// It is in the store; false: a purge overtook it.
         stored: bool,
     },
+    /// Another flight has landed since the visitor looked: the page is in the store, and fresh.
+    There(Arc<Page>),
     /// No new page; the old one serves.
     Old {
         /// What was handed in as `fallback`.
@@ -219,8 +221,9 @@ impl Fetcher {
             return Fetched::Pass(reason);
         }
         match self.board(lookup) {
-            Err(reason) => Fetched::Pass(reason),
-            Ok(boarded) => wait(boarded, fallback).await,
+            Place::Pass(reason) => Fetched::Pass(reason),
+            Place::There(page) => Fetched::There(page),
+            Place::Aboard(boarded) => wait(boarded, fallback).await,
         }
     }
 
@@ -292,21 +295,27 @@ impl Fetcher {
         self.shared.queue.lock().len()
     }
 
-    /// Boards for a key; whoever leads has the flight take off.
-    fn board(&self, lookup: &Lookup) -> Result<Boarded, Unstorable> {
+    /// Boards for a key; whoever leads has the flight take off. Nobody leads where a flight has landed since they looked:
+    /// it lands and stores under the lock that is held here.
+    fn board(&self, lookup: &Lookup) -> Place {
         let shared = &self.shared;
         let make = || Flight::new(shared.store.reserve());
-        let boarding = shared
-            .flights
-            .lock()
-            .board(&lookup.key, &lookup.plan, &shared.ledger, make);
+        let mut flights = shared.flights.lock();
+        if flights.joinable(&lookup.key, &shared.ledger).is_none()
+            && let Some(page) = shared.store.find(&lookup.key, &lookup.plan)
+            && verdict::decide(Some(&page), &lookup.plan, &shared.ledger, shared.clock.now()) == Verdict::Hit
+        {
+            return Place::There(page);
+        }
+        let boarding = flights.board(&lookup.key, &lookup.plan, &shared.ledger, make);
+        drop(flights);
         match boarding {
-            Boarding::Pass(reason) => Err(reason),
-            Boarding::Join(flight) => Ok(Boarded::new(flight, true)),
+            Boarding::Pass(reason) => Place::Pass(reason),
+            Boarding::Join(flight) => Place::Aboard(Boarded::new(flight, true)),
             Boarding::Lead { flight, ticket, .. } => {
                 let boarded = Boarded::new(flight.clone(), false);
                 tokio::spawn(fly::fly(self.shared.clone(), lookup.clone(), flight, ticket));
-                Ok(boarded)
+                Place::Aboard(boarded)
             }
         }
     }
@@ -338,14 +347,25 @@ impl Fetcher {
             Verdict::Stale { .. } | Verdict::Wait { .. } | Verdict::Fetch => {}
         }
         match self.board(lookup) {
-            Err(_) => Regenerated::Failed,
-            Ok(boarded) => ended(boarded).await,
+            Place::Pass(_) => Regenerated::Failed,
+            Place::There(_) => Regenerated::Done,
+            Place::Aboard(boarded) => ended(boarded).await,
         }
     }
 }
 
 /// The walks over the store let others have their turn after so many pages.
 pub(crate) const SLICE: usize = 256;
+
+/// What boarding came to.
+enum Place {
+    /// In a flight.
+    Aboard(Boarded),
+    /// Nowhere: a fresh page is in the store.
+    There(Arc<Page>),
+    /// Nowhere: the visitor's own request passes through.
+    Pass(Unstorable),
+}
 
 /// A place in a flight.
 struct Boarded {

@@ -4,6 +4,7 @@
 //! ```text
 //! push(chunk) ──► chunks ──► reader, reader, …      each at its own place, none copies
 //! finish      ──► one compact body, which readers go on reading      break_off ──► every reader fails
+//! reveal      ──► readers see the end, which nobody may before the page is in the store
 //! pace        ──► nobody attaches any more; what all have read goes, and the app is read no faster than they read
 //! ```
 
@@ -42,6 +43,9 @@ struct Inner {
     from: u64,
     /// Bytes that have arrived.
     arrived: u64,
+    /// Readers get what lies before this. What completes a body is held back until it is stored: a visitor that has read
+    /// a page to its end finds it in the store.
+    visible: u64,
     /// What `Content-Length` promised.
     promised: Option<u64>,
     end: Option<End>,
@@ -98,6 +102,7 @@ impl Tee {
                 chunks: VecDeque::new(),
                 from: 0,
                 arrived: 0,
+                visible: 0,
                 promised: None,
                 end: None,
                 paced: false,
@@ -151,6 +156,10 @@ impl Tee {
         if !bytes.is_empty() {
             inner.chunks.push_back(Chunk { at, bytes });
         }
+        if inner.promised == Some(inner.arrived) && !inner.paced {
+            return Ok(());
+        }
+        inner.visible = inner.arrived;
         let wakers = inner.wakers();
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
@@ -161,7 +170,11 @@ impl Tee {
     pub(super) fn pace(&self) {
         let mut inner = self.inner.lock();
         inner.paced = true;
+        inner.visible = inner.arrived;
+        let wakers = inner.wakers();
         inner.forget();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Returns when the slowest reader of a paced flight is near; false: nobody reads any more.
@@ -197,15 +210,20 @@ impl Tee {
     }
 
     /// The body is complete. Returns it in one piece that shares no memory with what it was read from, unless it was
-    /// paced; readers go on reading that piece.
+    /// paced; readers go on reading that piece. They see its end when it is revealed.
     pub(super) fn finish(&self) -> Option<Bytes> {
         let mut inner = self.inner.lock();
+        (!inner.paced).then(|| inner.compact())
+    }
+
+    /// Readers see the end of the body.
+    pub(super) fn reveal(&self) {
+        let mut inner = self.inner.lock();
         inner.end = Some(End::Whole);
-        let whole = (!inner.paced).then(|| inner.compact());
+        inner.visible = inner.arrived;
         let wakers = inner.wakers();
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
-        whole
     }
 
     /// The body broke off: every reader fails, those that come too.
@@ -282,10 +300,13 @@ impl Inner {
     }
 
     fn chunk(&self, at: u64) -> Option<Bytes> {
+        let most = self.visible.checked_sub(at).filter(|most| *most > 0)?;
         let index = self.chunks.partition_point(|chunk| chunk.end() <= at);
         let chunk = self.chunks.get(index)?;
         let skip = at.checked_sub(chunk.at)?;
-        Some(chunk.bytes.slice(skip as usize..))
+        let mut bytes = chunk.bytes.slice(skip as usize..);
+        bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        Some(bytes)
     }
 }
 
@@ -406,6 +427,8 @@ mod tests {
         let whole = tee.finish().unwrap();
         assert_eq!(whole.len(), 2 * CHUNK);
         assert_eq!(frame(&mut early).await.unwrap().unwrap(), chunk(2));
+        assert!(futures::poll!(Box::pin(frame(&mut early))).is_pending());
+        tee.reveal();
         assert!(frame(&mut early).await.is_none());
         // Who comes after the end reads the piece that is stored.
         let mut late = tee.attach().unwrap();
@@ -413,6 +436,26 @@ mod tests {
         assert_eq!(frame(&mut late).await.unwrap().unwrap().as_ptr(), whole.as_ptr());
         tee.release_room();
         assert_eq!(store.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn tee_holds_back_what_completes_a_body_until_it_is_stored() {
+        let (tee, _store) = tee(16 << 20);
+        tee.promise(Some(2 * CHUNK as u64));
+        let mut reader = tee.attach().unwrap();
+        tee.push(chunk(1)).unwrap();
+        assert_eq!(frame(&mut reader).await.unwrap().unwrap(), chunk(1));
+        tee.push(chunk(2)).unwrap();
+        assert!(futures::poll!(Box::pin(frame(&mut reader))).is_pending());
+        let mut late = tee.attach().unwrap();
+        tee.finish().unwrap();
+        assert_eq!(frame(&mut late).await.unwrap().unwrap(), chunk(1));
+        assert!(futures::poll!(Box::pin(frame(&mut reader))).is_pending());
+        tee.reveal();
+        for mut reader in [reader, late] {
+            assert_eq!(frame(&mut reader).await.unwrap().unwrap(), chunk(2));
+            assert!(frame(&mut reader).await.is_none());
+        }
     }
 
     #[tokio::test]
@@ -445,6 +488,7 @@ mod tests {
         assert!(waiting.await);
         assert_eq!(store.bytes(), 0, "what was read has gone");
         assert_eq!(tee.finish(), None, "and is not stored");
+        tee.reveal();
         assert!(frame(&mut reader).await.is_none());
         drop(reader);
         assert!(!tee.keep_pace().await, "nobody reads");
@@ -471,6 +515,7 @@ mod tests {
             "it never ends as if it were whole"
         );
         tee.finish();
+        tee.reveal();
         assert!(frame(&mut fast).await.is_none());
     }
 }

@@ -73,6 +73,7 @@ async fn fetch(
     let answers = answers(site, lookup);
     match fetched {
         Fetched::Page { page, joined, stored } => answers.fetched(&page, waited, joined, stored),
+        Fetched::There(page) => answers.hit(&page),
         Fetched::Stream(streamed) => answers.streamed(streamed, waited),
         Fetched::Old { page, why } => answers.stale(&page, Some(why)),
         Fetched::Failed { error, joined } => {
