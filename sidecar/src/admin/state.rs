@@ -240,7 +240,9 @@ impl PageState {
     fn of(site: &Site, routes: &Routes, page: &Page, now: Moment) -> Self {
         let age = now.since(page.stored());
         let key = page.key();
-        let plan = routes.find(key.host(), key.path());
+        let plan = routes
+            .find(key.host(), key.path())
+            .filter(|plan| plan.passes().is_none());
         let fresh_for = plan.map(|plan| Lifetime::of(plan, page.status()).fresh_for);
         let next_visit = plan.map_or("pass", |plan| {
             word(verdict::decide(Some(page), plan, site.fetcher.ledger(), now))
