@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test binary uses its part; a test may panic
 
 pub mod operator;
+pub mod rig;
 pub mod stage;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
