@@ -22,7 +22,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
-    core::NamespaceResourceScope,
+    core::{DynamicObject, NamespaceResourceScope},
+    discovery::ApiResource,
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -39,7 +40,7 @@ use super::{
     brief,
     events::{Events, Warning},
     metrics::ClusterMetrics,
-    seen::{Kind, Observed, Seen},
+    seen::{self, Kind, Observed, Seen},
 };
 use crate::{ObjectName, State};
 
@@ -176,7 +177,7 @@ impl Writer {
     where
         K: Kind + Resource<Scope = NamespaceResourceScope>,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let api = self.untyped::<K>(&name.namespace);
         let mut body = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
@@ -194,24 +195,24 @@ impl Writer {
         let Ok(answer) = tokio::time::timeout(CALL_LIMIT, call).await else {
             return Err(WriteError::Slow);
         };
-        let mut object = match answer {
+        let object = match answer {
             Ok(object) => object,
             Err(kube::Error::Api(error)) if error.code == 404 => return Err(WriteError::Gone),
             Err(kube::Error::Api(error)) if error.code == 409 => return Err(WriteError::Conflict),
             Err(error) => return Err(WriteError::Api(Box::new(error))),
         };
-        let metadata = object.meta().clone();
-        let status = object.take_status();
-        object.put_status(status.clone());
-        let problem = observed.problem.clone();
-        let answer = Observed {
-            metadata,
-            status,
-            object: Some(Arc::new(object)),
-            problem,
-        };
-        seen.put(name.clone(), answer);
+        if let Some((name, answer)) = seen::read::<K>(object) {
+            seen.put(name, answer);
+        }
         Ok(())
+    }
+
+    /// Objects are read leniently wherever they come from: an answer to a write may be one that does not fit the types.
+    fn untyped<K>(&self, namespace: &str) -> Api<DynamicObject>
+    where
+        K: Kind + Resource<Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<K>(&()))
     }
 
     /// May something be written again that was written then? If not, in how long?

@@ -1,17 +1,16 @@
 //! A look at a request: the line that it needs is made durable first, and only then does anybody hear of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use coppice_api::{RevalidationRequest, RevalidationRequestStatus, names::reason::Reason};
 use jiff::Timestamp;
-use kube::Api;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::{CALL_LIMIT, Outcome, WriteError, Writer};
 use crate::{
     ObjectName,
-    cluster::seen::Observed,
+    cluster::seen::{self, Observed},
     purge::{Commit, RequestFacts, Stage},
     status,
 };
@@ -98,20 +97,18 @@ impl Writer {
     }
 
     async fn read_again(&self, name: &ObjectName) -> Result<(), WriteError> {
-        let api: Api<RevalidationRequest> = Api::namespaced(self.client.clone(), &name.namespace);
+        let api = self.untyped::<RevalidationRequest>(&name.namespace);
         let read = timeout(CALL_LIMIT, api.get_opt(&name.name)).await;
         let object = read
             .map_err(|_| WriteError::Slow)?
             .map_err(|error| WriteError::Api(Box::new(error)))?
             .ok_or(WriteError::Gone)?;
-        let observed = Observed {
-            metadata: object.metadata.clone(),
-            status: object.status.clone(),
-            problem: None,
-            object: Some(Arc::new(object.clone())),
-        };
-        self.requests.put(name.clone(), observed);
-        self.state.apply_request(&object, Timestamp::now());
+        let (name, observed) = seen::read::<RevalidationRequest>(object).ok_or(WriteError::Gone)?;
+        let read = observed.object.clone();
+        self.requests.put(name, observed);
+        if let Some(request) = read {
+            self.state.apply_request(&request, Timestamp::now());
+        }
         Ok(())
     }
 }

@@ -220,7 +220,7 @@ async fn status_of_a_malformed_route_says_so_and_an_event_too() {
     let api = async {
         let call = server.expect("PATCH", ROUTE).await;
         let accepted = call.body["status"]["conditions"][0].clone();
-        let answer = after(route(), &call, "6");
+        let answer = after(bad.clone(), &call, "6");
         call.reply(&answer);
         accepted
     };
