@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    index::{Compiled, ConnectError, Connection, Index, Pod, Selecting, Service, SessionKey},
+    index::{Compiled, ConnectError, Connection, Index, Pod, RouteFacts, Selecting, Service, SessionKey},
     metrics::Metrics,
     purge::{self, Commit, Lines, Purges, Report},
     push::Identity,
@@ -288,6 +288,23 @@ impl State {
         }
         drop(core);
         Some(status::route(&facts, previous, now))
+    }
+
+    /// The status of a route whose newest version, of this generation, cannot be read: what was in force stays so.
+    pub fn unreadable_route_status(
+        &self,
+        name: &ObjectName,
+        generation: i64,
+        problem: &str,
+        previous: Option<&IsrRouteStatus>,
+        now: Timestamp,
+    ) -> IsrRouteStatus {
+        let former = self.0.core.lock().index.facts(name, now);
+        status::route(
+            &RouteFacts::unreadable(former, generation, problem),
+            previous,
+            now,
+        )
     }
 
     /// The status of a request, given the one that is written; `None` if there is no such request, or while its commit

@@ -182,6 +182,35 @@ impl Namespace {
 }
 
 impl RouteFacts {
+    /// What is true of a route whose newest version cannot be read: `former` is still in force, where there is one.
+    pub(crate) fn unreadable(former: Option<Self>, generation: i64, problem: &str) -> Self {
+        match former {
+            Some(former) => Self {
+                generation,
+                accepted: Reason::Invalid,
+                message: match former.in_force {
+                    Some(kept) => format!("{problem}; generation {kept} stays in force"),
+                    None => problem.to_owned(),
+                },
+                ..former
+            },
+            None => Self {
+                generation,
+                in_force: None,
+                accepted: Reason::Invalid,
+                message: problem.to_owned(),
+                desired: 0,
+                applied: 0,
+                waiting: 0,
+                rejected: None,
+                without_sidecar: 0,
+                opted_in: true,
+                bypass: None,
+                last_handled: None,
+            },
+        }
+    }
+
     fn count(
         &mut self,
         name: &str,

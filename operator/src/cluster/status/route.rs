@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coppice_api::{IsrRoute, RevalidationRequest, names::reason::Reason, route::IsrRouteStatus};
+use coppice_api::{IsrRoute, RevalidationRequest, route::IsrRouteStatus};
 use jiff::Timestamp;
 use kube::{Api, api::PostParams};
 use tokio::time::{Instant, timeout};
@@ -12,7 +12,6 @@ use super::{CALL_LIMIT, Outcome, Writer};
 use crate::{
     ObjectName,
     cluster::{brief, seen::Observed},
-    index::RouteFacts,
     status,
 };
 
@@ -24,13 +23,24 @@ impl Writer {
         let Some(observed) = self.routes.get(name) else {
             return Outcome::Gone;
         };
-        if let Some(route) = &observed.object
-            && observed.problem.is_none()
-            && !self.request_by_annotation(route).await
-        {
-            return Outcome::Failed;
+        // A purge that cannot be made is tried again, and keeps no status back.
+        let asked = match &observed.object {
+            Some(route) if observed.problem.is_none() => self.request_by_annotation(route).await,
+            _ => true,
+        };
+        match self.write_route(name, &observed, written).await {
+            Outcome::Same | Outcome::Written if !asked => Outcome::Failed,
+            outcome => outcome,
         }
-        if !self.differs(name, &observed) {
+    }
+
+    async fn write_route(
+        &self,
+        name: &ObjectName,
+        observed: &Observed<IsrRoute>,
+        written: Option<Instant>,
+    ) -> Outcome {
+        if !self.differs(name, observed) {
             return Outcome::Same;
         }
         if let Some(later) = Self::pause(written, ROUTE_PAUSE) {
@@ -64,7 +74,11 @@ impl Writer {
         let written = observed.status.as_ref();
         match &observed.problem {
             None => self.state.route_status(name, written, now),
-            Some(problem) => Some(status::route(&malformed(observed, problem), written, now)),
+            Some(problem) => {
+                let generation = observed.metadata.generation.unwrap_or_default();
+                let status = (self.state).unreadable_route_status(name, generation, problem, written, now);
+                Some(status)
+            }
         }
     }
 
@@ -99,23 +113,5 @@ impl Writer {
             }
             Err(_) => false,
         }
-    }
-}
-
-/// What is true of a route whose newest version cannot be read.
-fn malformed(observed: &Observed<IsrRoute>, problem: &str) -> RouteFacts {
-    RouteFacts {
-        generation: observed.metadata.generation.unwrap_or_default(),
-        in_force: None,
-        accepted: Reason::Invalid,
-        message: problem.to_owned(),
-        desired: 0,
-        applied: 0,
-        waiting: 0,
-        rejected: None,
-        without_sidecar: 0,
-        opted_in: true,
-        bypass: None,
-        last_handled: None,
     }
 }

@@ -382,6 +382,62 @@ async fn purge_by_annotation_makes_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn purge_by_annotation_that_cannot_be_made_keeps_no_status_back() {
+    let world = world();
+    let mut annotated = route();
+    annotated["metadata"]["annotations"] = json!({ "coppice.dev/requested-at": "now" });
+    world.sees(&annotated);
+    let World {
+        writer, mut server, ..
+    } = world.synced();
+    let api = async {
+        let call = server.expect("POST", REQUESTS).await;
+        call.fail(403, "Forbidden");
+        let call = server.expect("PATCH", ROUTE).await;
+        let answer = after(annotated.clone(), &call, "6");
+        call.reply(&answer);
+    };
+    let job = route_job();
+    let (outcome, ()) = tokio::join!(writer.look(&job, None), api);
+    assert_eq!(outcome, Outcome::Failed, "it is tried again");
+    let written = observed(&writer.routes, "web").status.expect("written");
+    assert!(written.is_true(condition::ACCEPTED));
+    assert_eq!(written.last_handled_requested_at, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_of_a_malformed_route_counts_what_is_still_in_force() {
+    let world = world().synced();
+    world.has_a_pod();
+    world.sees(&route());
+    let mut bad = route();
+    bad["spec"]["rules"] = json!(5);
+    bad["metadata"]["generation"] = json!(2);
+    bad["metadata"]["resourceVersion"] = json!("6");
+    world.sees(&bad);
+    let World {
+        writer, mut server, ..
+    } = world;
+    let api = async {
+        let call = server.expect("PATCH", ROUTE).await;
+        let answer = after(bad.clone(), &call, "7");
+        call.reply(&answer);
+    };
+    let job = route_job();
+    let (outcome, ()) = tokio::join!(writer.look(&job, None), api);
+    assert_eq!(outcome, Outcome::Written);
+    let written = observed(&writer.routes, "web").status.expect("written");
+    assert_eq!(written.observed_generation, Some(2));
+    assert_eq!(written.sidecars.as_ref().map(|counts| counts.desired), Some(1));
+    let accepted = written.condition(condition::ACCEPTED).expect("always there");
+    assert!(
+        accepted.message.ends_with("generation 1 stays in force"),
+        "{}",
+        accepted.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn status_of_a_route_is_written_once_in_five_seconds() {
     let world = world().synced();
     world.sees(&route());
