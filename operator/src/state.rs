@@ -283,7 +283,7 @@ impl State {
         if let Some((uid, value)) = core.index.requested_at(name) {
             let request = ObjectName::new(&name.namespace, &purge::request_name(&name.name, uid, value));
             if core.purges.contains(&request) {
-                facts.last_handled = Some(value.to_owned());
+                facts.last_handled = Some(purge::echo(value));
             }
         }
         drop(core);

@@ -37,7 +37,7 @@ pub use identity::identity;
 pub use ledger::{Lines, MAX_AHEAD_MS, MAX_BYTES, MAX_LINES};
 pub use progress::Report;
 pub use requested::request as requested;
-pub(crate) use requested::request_name;
+pub(crate) use requested::{echo, request_name};
 pub use selection::{MAX_SELECTOR_BYTES, selector};
 
 use crate::{

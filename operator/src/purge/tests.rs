@@ -666,6 +666,25 @@ fn the_annotation_asks_once_for_a_purge_of_the_route() {
 
     let long = request_name(&"a".repeat(253), "uid", "v");
     assert!(long.len() <= 253);
+    let dotted = request_name(&format!("{}.{}", "a".repeat(239), "b".repeat(13)), "uid", "v");
+    assert!(!dotted.contains(".-"), "{dotted}");
+}
+
+#[test]
+fn a_value_longer_than_a_status_takes_is_echoed_short() {
+    assert_eq!(echo("now"), "now");
+    let (one, other) = ("ä".repeat(256), format!("{}b", "ä".repeat(256)));
+    assert_eq!(echo(&one), one);
+    assert_eq!(echo(&other).chars().count(), 256);
+    assert_ne!(echo(&other), echo(&format!("{}c", "ä".repeat(256))));
+    let mut route = mk_route("web", 1, json!({}));
+    route.metadata.annotations = Some([("coppice.dev/requested-at".to_owned(), other.clone())].into());
+    assert!(requested(&route).is_some());
+    route.status = Some(coppice_api::IsrRouteStatus {
+        last_handled_requested_at: Some(echo(&other)),
+        ..Default::default()
+    });
+    assert_eq!(requested(&route), None, "it was handled");
 }
 
 /// What can happen to an open purge, in any order and any number of times.
