@@ -101,8 +101,8 @@ impl Index {
         Some(facts)
     }
 
-    /// Uid and name of the pods whose sidecars may hold pages of a route (`None`: of any route), ending ones too;
-    /// `Err` if there is no route of this name.
+    /// Uid and name of the pods whose sidecars may hold pages of a route (`None`: of any route), ending ones too, and those
+    /// that the route has left but that have not acknowledged it yet; `Err` if there is no route of this name.
     pub fn targets(
         &self,
         namespace: &str,
@@ -116,9 +116,18 @@ impl Index {
         }
         Ok((entries.into_iter().flat_map(|entries| &entries.pods))
             .filter(|(_, entry)| entry.live())
-            .filter(|(_, entry)| match route {
-                Some(route) => entry.routes.contains(route),
-                None => !entry.routes.is_empty(),
+            .filter(|(_, entry)| {
+                let served = entry.acked.as_deref();
+                match route {
+                    Some(route) => {
+                        entry.routes.contains(route)
+                            || served.is_some_and(|served| served.route(route).is_some())
+                    }
+                    None => {
+                        !entry.routes.is_empty()
+                            || served.is_some_and(|served| !served.config.routes.is_empty())
+                    }
+                }
             })
             .map(|(name, entry)| (entry.pod.uid.clone(), name.clone()))
             .collect())

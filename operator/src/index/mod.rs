@@ -13,6 +13,7 @@
 mod check;
 pub mod compile;
 mod facts;
+mod namespace;
 pub mod pod;
 pub mod selector;
 pub mod service;
@@ -180,6 +181,8 @@ impl Index {
                 },
             );
         } else {
+            // Another object: what was found out about one of this name is not true of it.
+            (namespace.conflicts).retain(|(loser, winner), _| *loser != name.name && *winner != name.name);
             let verdict = compile::compile(route);
             namespace.routes.insert(
                 name.name.clone(),
@@ -409,120 +412,5 @@ impl Index {
         (self.namespaces.iter())
             .flat_map(|(namespace, entries)| names(entries).map(|name| ObjectName::new(namespace, name)))
             .collect()
-    }
-}
-
-impl Namespace {
-    fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.routes.is_empty() && self.pods.is_empty() && self.services.is_empty()
-    }
-
-    /// One route has changed: whom does it concern now, and what must they know? Returns all routes of those pods.
-    fn select_route(&mut self, selecting: Selecting, name: &str) -> BTreeSet<String> {
-        self.groups.retain(|routes, _| !routes.contains(name));
-        let mut routes = self.forget_conflicts();
-        let mut touched = Vec::new();
-        for (pod_name, entry) in &mut self.pods {
-            let selected = (self.routes.get(name)).is_some_and(|route| route.selects(selecting, &entry.pod));
-            let was = if selected {
-                !entry.routes.insert(name.to_owned())
-            } else {
-                entry.routes.remove(name)
-            };
-            if selected || was {
-                touched.push(pod_name.clone());
-            }
-        }
-        for pod in &touched {
-            self.publish(pod);
-            routes.extend(self.pods[pod].routes.iter().cloned());
-        }
-        self.groups.retain(|_, compiled| Arc::strong_count(compiled) > 1);
-        routes
-    }
-
-    /// One pod has changed: which routes concern it now? Returns those and the ones that did before.
-    fn select_pod(&mut self, selecting: Selecting, name: &str) -> BTreeSet<String> {
-        let Some(entry) = self.pods.get_mut(name) else {
-            return BTreeSet::new();
-        };
-        let selected = (self.routes.iter())
-            .filter(|(_, route)| route.selects(selecting, &entry.pod))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut routes = std::mem::replace(&mut entry.routes, selected);
-        routes.extend(entry.routes.iter().cloned());
-        self.publish(name);
-        routes
-    }
-
-    /// Tells a pod's channel what the pod must know, if that is something else than before.
-    fn publish(&mut self, pod: &str) {
-        let Some(entry) = self.pods.get(pod) else {
-            return;
-        };
-        let compiled = if let Some(compiled) = self.groups.get(&entry.routes) {
-            compiled.clone()
-        } else {
-            let routes = entry.routes.clone();
-            let compiled = Arc::new(self.compile(&routes));
-            self.groups.retain(|_, compiled| Arc::strong_count(compiled) > 1);
-            self.groups.insert(routes, compiled.clone());
-            compiled
-        };
-        if let Some(entry) = self.pods.get_mut(pod) {
-            entry.config.send_if_modified(|current| {
-                let differs = current.version != compiled.version;
-                if differs {
-                    *current = compiled;
-                }
-                differs
-            });
-        }
-    }
-
-    /// The configuration of the pods that exactly these routes select, and the conflicts in it.
-    fn compile(&mut self, names: &BTreeSet<String>) -> Compiled {
-        let mut routes: Vec<_> = (names.iter())
-            .filter_map(|name| self.routes.get(name).map(|entry| (name, entry)))
-            .collect();
-        routes.sort_by_key(|(name, entry)| entry.precedence(name));
-        let config = Config {
-            routes: (routes.iter())
-                .filter_map(|(_, entry)| entry.route().cloned())
-                .collect(),
-        };
-        for shadowed in check::conflicts(&config) {
-            let (loser, winner) = (shadowed.loser.0.to_string(), shadowed.winner.0.to_string());
-            let generation = |name| {
-                self.routes
-                    .get(name)
-                    .map(|entry| entry.generation)
-                    .unwrap_or_default()
-            };
-            let conflict = Conflict {
-                generations: (generation(&loser), generation(&winner)),
-                path: shadowed.path,
-                hostname: shadowed.hostname,
-            };
-            self.conflicts.entry((loser, winner)).or_insert(conflict);
-        }
-        Compiled::new(config)
-    }
-
-    /// Forgets conflicts of which one side has changed or gone; returns those who had lost.
-    fn forget_conflicts(&mut self) -> BTreeSet<String> {
-        let routes = &self.routes;
-        let generation = |name: &String| routes.get(name).map(|entry| entry.generation);
-        let mut losers = BTreeSet::new();
-        self.conflicts.retain(|(loser, winner), conflict| {
-            let stands = generation(loser) == Some(conflict.generations.0)
-                && generation(winner) == Some(conflict.generations.1);
-            if !stands {
-                losers.insert(loser.clone());
-            }
-            stands
-        });
-        losers
     }
 }

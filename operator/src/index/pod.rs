@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coppice_api::names::{label, object};
+use coppice_api::names::object;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 
@@ -107,7 +107,8 @@ impl TryFrom<&core::Pod> for Pod {
             namespace: meta.namespace.clone().ok_or(PodError("namespace"))?,
             name: meta.name.clone().ok_or(PodError("name"))?,
             uid: meta.uid.clone().ok_or(PodError("uid"))?,
-            injected: labels.get(label::INJECTED).is_some_and(|value| value == "true"),
+            // Containers stay as they were created; a label may be copied without them, or taken away from them.
+            injected: containers().any(|container| container.name == object::SIDECAR_CONTAINER),
             labels,
             phase: match status.and_then(|status| status.phase.as_deref()) {
                 Some("Running") => Phase::Running,

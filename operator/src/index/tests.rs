@@ -499,6 +499,35 @@ fn targets_are_the_running_sidecars_of_the_selected_routes() {
 }
 
 #[test]
+fn a_sidecar_is_a_target_until_it_has_let_go_of_the_route() {
+    let mut index = mk_index(&[mk_route("a", 1, json!({}))]);
+    let connection = serve(&mut index, "web-1", 0);
+    let elsewhere = json!({"podSelector": {"matchLabels": {"app": "other"}}});
+    index.apply_route(&mk_route("a", 2, elsewhere));
+    let targets = |index: &Index, route| index.targets("shop", route).unwrap().len();
+    assert_eq!((targets(&index, Some("a")), targets(&index, None)), (1, 1));
+    let compiled = connection.config.borrow().clone();
+    index.ack(&connection.key, compiled);
+    assert_eq!((targets(&index, Some("a")), targets(&index, None)), (0, 0));
+}
+
+#[test]
+fn a_route_that_was_made_anew_has_lost_nothing() {
+    let mut index = mk_index(&[mk_route("a", 1, json!({})), mk_route("b", 1, json!({}))]);
+    let accepted = |index: &Index| index.facts(&name("b"), at(0)).unwrap().accepted;
+    assert_eq!(accepted(&index), Reason::Conflicted);
+    // Its deletion was missed, and generations begin anew.
+    let mut anew = mk_route(
+        "b",
+        1,
+        json!({"rules": [{"paths": ["/docs/[slug]"], "revalidate": 60}]}),
+    );
+    anew.metadata.uid = Some("another".to_owned());
+    index.apply_route(&anew);
+    assert_eq!(accepted(&index), Reason::Accepted);
+}
+
+#[test]
 fn a_pod_is_read_from_what_the_api_server_says() {
     let object = json!({
         "metadata": {"namespace": "shop", "name": "web-1", "uid": "u", "labels": {"coppice.dev/injected": "true"},
@@ -512,8 +541,14 @@ fn a_pod_is_read_from_what_the_api_server_says() {
         "status": {"phase": "Running", "initContainerStatuses": [{"name": "coppice-sidecar", "image": "", "imageID": "",
             "ready": true, "restartCount": 0, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]},
     });
-    let pod =
-        Pod::try_from(&serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(object).unwrap()).unwrap();
+    let read = |object: &Value| {
+        Pod::try_from(&serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(object.clone()).unwrap())
+            .unwrap()
+    };
+    let pod = read(&object);
+    let mut copied = object.clone();
+    copied["spec"]["initContainers"] = json!([]);
+    assert!(!read(&copied).injected, "a label alone is no sidecar");
     assert!(pod.injected && pod.ending && pod.serving());
     assert_eq!(
         (pod.phase, pod.app_port, pod.sidecar_since),

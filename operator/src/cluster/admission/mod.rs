@@ -31,7 +31,7 @@ use super::{
 };
 use crate::inject::{self, Reason, Refusal, Settings};
 
-/// For asking about a namespace that the watch does not know as opted in. The API server waits for 10 s in all.
+/// For asking about a namespace that the watch does not know as opted in. The API server waits for 5 s in all, if the chart says nothing else.
 const NAMESPACE_LIMIT: Duration = Duration::from_secs(2);
 /// API servers cut longer warnings.
 const LONGEST_WARNING: usize = 256;
