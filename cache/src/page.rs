@@ -354,9 +354,9 @@ mod tests {
         ledger.append([line], sequence, 0);
     }
 
-    /// Invariant 4: a purge is a line, and a page looks at each line once.
+    /// A purge is a line: purging reads no page, and a page compares itself with a line only once.
     #[test]
-    fn page_remembers_through_which_line_it_was_checked() {
+    fn invariant_4_a_page_looks_at_each_line_once() {
         let (ledger, page) = (Ledger::new(), mk_page(&mk_plan(|_| ()), "/a", 0, 1));
         purge(&ledger, 1, "/b", Strategy::Delete);
         assert_eq!(page.check(&ledger), None);

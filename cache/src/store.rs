@@ -428,9 +428,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-        /// Invariant 6: pages and flights stay within one budget, whatever comes.
+        /// Pages and flights stay within one budget, whatever comes.
         #[test]
-        fn store_keeps_its_budget(steps in prop::collection::vec(step(), 1..80), mib in 1..6_u64) {
+        fn invariant_6_the_memory_bound_holds(steps in prop::collection::vec(step(), 1..80), mib in 1..6_u64) {
             let (store, plan) = (Store::new(mib * MIB), mk_plan(|_| ()));
             let mut flights: Vec<_> = (0..4).map(|_| store.reserve()).collect();
             for step in steps {
