@@ -107,7 +107,11 @@ impl Agenda {
                 touched
             }
             Outcome::Later(pause) => Some(touched.map_or(now + pause, |due| due.min(now + pause))),
-            Outcome::Failed => Some(now + retry.min(LAST_RETRY)),
+            Outcome::Failed => {
+                // It may have been written all the same: an answer was late, or something else failed beside it.
+                entry.written = Some(now);
+                Some(now + retry.min(LAST_RETRY))
+            }
         };
         entry.due = None;
         if let Some(due) = next {
