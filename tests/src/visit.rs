@@ -1,11 +1,12 @@
 //! Visitors: one request on a connection of its own, and what came back.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -44,6 +45,18 @@ impl Answer {
             self.header("x-demo-render").to_owned(),
         )
     }
+
+    /// The text between two others.
+    pub fn between(&self, before: &str, after: &str) -> Result<&str> {
+        let (_, rest) = self
+            .body
+            .split_once(before)
+            .with_context(|| format!("no {before} in {self:?}"))?;
+        let (inside, _) = rest
+            .split_once(after)
+            .with_context(|| format!("no {after} in {self:?}"))?;
+        Ok(inside)
+    }
 }
 
 /// A request to be sent.
@@ -80,9 +93,10 @@ impl Visit {
     }
 
     /// With this field in place of others of its name.
-    pub fn header(mut self, name: &'static str, value: &[u8]) -> Self {
+    pub fn header(mut self, name: &str, value: &[u8]) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("the test's field name is one");
         let value = HeaderValue::from_bytes(value).expect("the test's field value is one");
-        self.headers.insert(HeaderName::from_static(name), value);
+        self.headers.insert(name, value);
         self
     }
 
@@ -94,31 +108,47 @@ impl Visit {
 
     /// Sends it. A body that breaks off is an error.
     pub async fn send(self) -> Result<Answer> {
-        let what = format!("{} {} at {}", self.method, self.target, self.address);
-        timeout(PATIENCE, self.exchange())
+        let what = self.to_string();
+        let whole = async {
+            let (head, body) = self.open().await?.into_parts();
+            let body = body.collect().await.context("the body broke off")?.to_bytes();
+            anyhow::Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body: String::from_utf8_lossy(&body).into_owned(),
+            })
+        };
+        timeout(PATIENCE, whole)
+            .await
+            .with_context(|| format!("{what}: no whole answer in {PATIENCE:?}"))?
+    }
+
+    /// Sends it and leaves the body to come. The connection ends with the answer.
+    pub async fn open(self) -> Result<Response<Incoming>> {
+        let what = self.to_string();
+        timeout(PATIENCE, self.ask())
             .await
             .with_context(|| format!("{what}: no answer in {PATIENCE:?}"))?
             .with_context(|| format!("{what}: failed"))
     }
 
-    async fn exchange(self) -> Result<Answer> {
+    async fn ask(self) -> Result<Response<Incoming>> {
         let stream = TcpStream::connect(self.address)
             .await
             .context("failed to connect")?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
+        tokio::spawn(connection);
         let mut request = Request::builder()
             .method(self.method)
             .uri(self.target)
             .body(Full::new(self.body))?;
         *request.headers_mut() = self.headers;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await.context("the body broke off")?.to_bytes();
-        connection.abort();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        Ok(sender.send_request(request).await?)
+    }
+}
+
+impl fmt::Display for Visit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {}", self.method, self.target, self.address)
     }
 }

@@ -42,11 +42,11 @@ async fn dev_first_run_shows_miss_hit_stale_and_a_new_page() -> Result<()> {
     );
     let stale = laptop.until("/", "STALE", |a| a.cache() == "STALE").await?;
     ensure!(
-        stale.render() == first.render(),
+        stale.rendering() == first.rendering(),
         "the old page is served at once: {stale:?}"
     );
     let new = laptop
-        .until("/", "the new page", |a| a.render() != first.render())
+        .until("/", "the new page", |a| a.rendering() != first.rendering())
         .await?;
     ensure!(new.body.contains("The Coppice"), "{new:?}");
 
@@ -54,7 +54,7 @@ async fn dev_first_run_shows_miss_hit_stale_and_a_new_page() -> Result<()> {
     ensure!(post.cache() == "MISS", "{post:?}");
     let again = laptop.get("/blog/hello").await?;
     ensure!(
-        again.cache() == "HIT" && again.render() == post.render(),
+        again.cache() == "HIT" && again.rendering() == post.rendering(),
         "{again:?}"
     );
     ensure!(again.header("cache-status").contains("key="), "{again:?}");
@@ -116,9 +116,9 @@ async fn dev_saving_a_changed_interval_applies_to_stored_pages() -> Result<()> {
     let stale = laptop
         .until("/blog/hello", "STALE", |a| a.cache() == "STALE")
         .await?;
-    ensure!(stale.render() == first.render());
+    ensure!(stale.rendering() == first.rendering());
     laptop
-        .until("/blog/hello", "new", |a| a.render() != first.render())
+        .until("/blog/hello", "new", |a| a.rendering() != first.rendering())
         .await?;
     Ok(())
 }
@@ -591,19 +591,19 @@ async fn dev_a_failing_app_keeps_the_old_page() -> Result<()> {
         let before = laptop.renders("/").await?;
         let failed = || async {
             let answer = laptop.get("/").await?;
-            ensure!(answer.render() == good.render(), "{behaviour}: {answer:?}");
+            ensure!(answer.rendering() == good.rendering(), "{behaviour}: {answer:?}");
             Ok(laptop.renders("/").await? > before)
         };
         wait("the app was asked and failed", failed).await?;
         let kept = laptop.get("/").await?;
         ensure!(
-            (kept.status, kept.render()) == (StatusCode::OK, good.render()),
+            (kept.status, kept.rendering()) == (StatusCode::OK, good.rendering()),
             "{behaviour}: {kept:?}"
         );
     }
     laptop.script(r#"{"path": "/"}"#).await?;
     laptop
-        .until("/", "new again", |a| a.render() != good.render())
+        .until("/", "new again", |a| a.rendering() != good.rendering())
         .await?;
     Ok(())
 }
@@ -618,7 +618,9 @@ async fn dev_the_admin_address_tells_the_state() -> Result<()> {
         ("/ready", "ready"),
         ("/metrics", "coppice"),
     ] {
-        let answer = laptop::open(laptop.admin, Method::GET, path, &[], "").await?;
+        let answer = laptop::request(laptop.admin, Method::GET, path, &[], "")
+            .open()
+            .await?;
         ensure!(answer.status() == StatusCode::OK, "{path}: {answer:?}");
         let body = http_body_util::BodyExt::collect(answer.into_body())
             .await?

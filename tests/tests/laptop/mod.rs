@@ -19,15 +19,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+pub use coppice_tests::visit::Answer;
+use coppice_tests::visit::{Visit, visit};
+use http::{Method, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    net::TcpStream,
     process::{Child, Command},
     time::{Instant, sleep, timeout},
 };
@@ -65,45 +63,6 @@ pub struct Serving {
     pub session: Session,
     pub address: SocketAddr,
     pub admin: SocketAddr,
-}
-
-/// What a visitor got.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default()
-    }
-
-    /// What became of the request.
-    pub fn cache(&self) -> &str {
-        self.header("x-coppice-cache")
-    }
-
-    /// The how-manieth render of the demonstration app it is.
-    pub fn render(&self) -> &str {
-        self.header("x-demo-render")
-    }
-
-    /// The text between two others.
-    pub fn between(&self, before: &str, after: &str) -> Result<&str> {
-        let (_, rest) = self
-            .body
-            .split_once(before)
-            .with_context(|| format!("no {before} in {self:?}"))?;
-        let (inside, _) = rest
-            .split_once(after)
-            .with_context(|| format!("no {after} in {self:?}"))?;
-        Ok(inside)
-    }
 }
 
 impl Laptop {
@@ -293,13 +252,10 @@ impl Serving {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Result<Answer> {
-        let (head, body) = self.open(method, path, headers, body).await?.into_parts();
-        let body = body.collect().await.context("the body broke off")?.to_bytes();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        request(self.address, method, path, headers, body)
+            .send()
+            .await
+            .with_context(|| format!("it said:\n{}", self.session.so_far()))
     }
 
     /// An answer whose body is yet to come.
@@ -310,7 +266,8 @@ impl Serving {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Result<http::Response<Incoming>> {
-        open(self.address, method, path, headers, body)
+        request(self.address, method, path, headers, body)
+            .open()
             .await
             .with_context(|| format!("it said:\n{}", self.session.so_far()))
     }
@@ -357,32 +314,21 @@ impl Serving {
     }
 }
 
-/// Opens a connection, asks, and leaves the body to come.
-pub async fn open(
+/// A request for the host `laptop.test`.
+pub fn request(
     address: SocketAddr,
     method: Method,
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Result<http::Response<Incoming>> {
-    let asked = async {
-        let stream = TcpStream::connect(address).await.context("failed to connect")?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method.clone())
-            .uri(path)
-            .header("host", "laptop.test");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-        anyhow::Ok(sender.send_request(request.body(body)?).await?)
-    };
-    timeout(PATIENCE, asked)
-        .await
-        .with_context(|| format!("{method} {path}: no answer"))?
-        .with_context(|| format!("{method} {path}"))
+) -> Visit {
+    let mut request = visit(address, path).method(method).header("host", b"laptop.test");
+    if !body.is_empty() {
+        request = request.body("application/octet-stream", body.to_owned());
+    }
+    headers
+        .iter()
+        .fold(request, |r, (name, value)| r.header(name, value.as_bytes()))
 }
 
 /// Waits until a condition holds.
