@@ -20,7 +20,7 @@ use coppice_tests::{
     check, command,
     space::{self, Space},
 };
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// The documents of a folder below `tests/manifests`, by file name.
@@ -195,9 +195,13 @@ async fn admit_fills_in_defaults_and_keeps_the_status_apart() {
 #[tokio::test]
 async fn admit_refuses_a_change_for_the_worse() {
     space::run("admit-update", async |space| {
-        let mut route = space.create(&mk_blog_route("shop", 60)).await?;
-        route.spec.rules[0].paths = vec!["blog".to_owned()];
-        let refused = space.api().replace("shop", &PostParams::default(), &route).await;
+        let route = space.create(&mk_blog_route("shop", 60)).await?;
+        let mut spec = route.spec;
+        spec.rules[0].paths = vec!["blog".to_owned()];
+        // A patch: the operator writes the status meanwhile, so a replacement could be refused as a conflict.
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let api = space.api::<IsrRoute>();
+        let refused = api.patch("shop", &PatchParams::default(), &patch).await;
         let Err(kube::Error::Api(status)) = refused else {
             anyhow::bail!("a path without '/' was let in: {refused:?}");
         };
