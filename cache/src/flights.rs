@@ -55,6 +55,19 @@ struct Slot<F> {
     overtaken: bool,
 }
 
+/// A flight as those see it who only look.
+#[derive(Debug)]
+pub struct Aloft<'a, F> {
+    /// The flight.
+    pub flight: &'a Arc<F>,
+    /// What it fetches, and since when.
+    pub ticket: &'a Ticket,
+    /// Why nobody joins any more.
+    pub closed: Option<Unstorable>,
+    /// Something other than a line has overtaken it.
+    pub overtaken: bool,
+}
+
 /// One flight: proof of having boarded as its lead.
 #[derive(Debug, Clone)]
 pub struct Ticket {
@@ -75,6 +88,11 @@ impl Ticket {
     /// What it fetches.
     pub fn key(&self) -> &Arc<Key> {
         &self.key
+    }
+
+    /// Name of the IsrRoute that it flies for.
+    pub fn route(&self) -> &Arc<str> {
+        &self.route
     }
 
     fn is_under(&self, plan: &Plan) -> bool {
@@ -247,6 +265,11 @@ impl<F> Flights<F> {
     /// Why the answer for a key is known to be unstorable: a visitor then skips the queue. A regeneration does not ask, so
     /// that a purge is tried at once.
     pub fn marked(&self, key: &Key, now: Moment) -> Option<Unstorable> {
+        self.marked_until(key, now).map(|(reason, _)| reason)
+    }
+
+    /// [`Flights::marked`], and for how long.
+    pub fn marked_until(&self, key: &Key, now: Moment) -> Option<(Unstorable, Moment)> {
         self.marks.get(key, now)
     }
 
@@ -258,6 +281,17 @@ impl<F> Flights<F> {
     /// Rules have changed: what was not storable may be so now.
     pub fn unmark_all(&mut self) {
         self.marks = Marks::default();
+    }
+
+    /// Everything in the air, for people to look at: in no order, and those left out that another flight has taken the
+    /// place of.
+    pub fn aloft(&self) -> impl Iterator<Item = Aloft<'_, F>> {
+        self.aloft.values().map(Slot::seen)
+    }
+
+    /// What is in the air for a key, for people to look at.
+    pub fn over(&self, key: &Key) -> Option<Aloft<'_, F>> {
+        self.aloft.get(key).map(Slot::seen)
     }
 
     /// Number of flights in the air, those that were overtaken left out.
@@ -278,6 +312,15 @@ impl<F> Flights<F> {
 }
 
 impl<F> Slot<F> {
+    fn seen(&self) -> Aloft<'_, F> {
+        Aloft {
+            flight: &self.flight,
+            ticket: &self.ticket,
+            closed: self.closed,
+            overtaken: self.overtaken,
+        }
+    }
+
     fn is_overtaken(&self, ledger: &Ledger) -> bool {
         self.overtaken
             || ledger
@@ -304,11 +347,8 @@ impl<V> Default for Marks<V> {
 }
 
 impl<V: Copy> Marks<V> {
-    fn get(&self, key: &Key, now: Moment) -> Option<V> {
-        self.by_key
-            .get(key)
-            .filter(|(_, until)| *until > now)
-            .map(|(value, _)| *value)
+    fn get(&self, key: &Key, now: Moment) -> Option<(V, Moment)> {
+        self.by_key.get(key).filter(|(_, until)| *until > now).copied()
     }
 
     fn set(&mut self, key: &Arc<Key>, value: V, until: Moment) {

@@ -126,6 +126,17 @@ pub struct Ledger {
     writing: Mutex<()>,
 }
 
+/// What purges have done to a page since its stamp.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reasons {
+    /// The last lines that select it, oldest first.
+    pub lines: VecDeque<Line>,
+    /// How many lines select it.
+    pub count: usize,
+    /// Lines have come since that nobody can name any more: the page is treated as if one of this strategy selected it.
+    pub forgotten: Option<Strategy>,
+}
+
 /// An immutable state of the ledger.
 #[derive(Debug, Clone, Default)]
 struct Book {
@@ -224,6 +235,25 @@ impl Ledger {
             .is_ok_and(|at| book.lines[at].selects(facts))
     }
 
+    /// Why [`Ledger::effect`] says what it says: for people to look at.
+    pub fn reasons(&self, facts: &Facts<'_>, since: u64, most: usize) -> Reasons {
+        let book = self.book.load();
+        let mut reasons = Reasons {
+            forgotten: book.forgotten(since),
+            ..Reasons::default()
+        };
+        for line in book.after(since).filter(|line| line.selects(facts)) {
+            reasons.count += 1;
+            if reasons.lines.len() == most {
+                reasons.lines.pop_front();
+            }
+            if most > 0 {
+                reasons.lines.push_back(line.line.clone());
+            }
+        }
+        reasons
+    }
+
     /// The lines after `since`, oldest first; `None` where the ledger does not reach back that far.
     pub fn lines_after(&self, since: u64) -> Option<Vec<Line>> {
         let book = self.book.load();
@@ -251,10 +281,15 @@ impl Book {
         self.lines.range(from..)
     }
 
-    fn effect(&self, facts: &Facts<'_>, since: u64) -> Option<Strategy> {
-        let mut strongest = (since < self.floor.sequence)
+    /// What the lines after `since` that the book does not hold any more do to every page.
+    fn forgotten(&self, since: u64) -> Option<Strategy> {
+        (since < self.floor.sequence)
             .then_some(self.floor.strategy)
-            .flatten();
+            .flatten()
+    }
+
+    fn effect(&self, facts: &Facts<'_>, since: u64) -> Option<Strategy> {
+        let mut strongest = self.forgotten(since);
         for line in self.after(since) {
             // What is no stronger cannot change the answer: its selector need not be looked at.
             if Some(line.line.strategy) > strongest && line.selects(facts) {

@@ -28,6 +28,25 @@ impl Outcome {
             Self::Bypass => "BYPASS",
         }
     }
+
+    /// For an atomic byte; 0 is "none yet".
+    pub(crate) const fn encode(outcome: Option<Self>) -> u8 {
+        match outcome {
+            None => 0,
+            Some(outcome) => outcome as u8 + 1,
+        }
+    }
+
+    pub(crate) const fn decode(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Hit),
+            2 => Some(Self::Stale),
+            3 => Some(Self::Miss),
+            4 => Some(Self::Revalidated),
+            5 => Some(Self::Bypass),
+            _ => None,
+        }
+    }
 }
 
 /// Why a request passed through. Ordered: where several hold, the least is named.
@@ -185,6 +204,21 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn outcome_fits_into_a_byte() {
+        use Outcome::{Bypass, Hit, Miss, Revalidated, Stale};
+        for outcome in [
+            None,
+            Some(Hit),
+            Some(Stale),
+            Some(Miss),
+            Some(Revalidated),
+            Some(Bypass),
+        ] {
+            assert_eq!(Outcome::decode(Outcome::encode(outcome)), outcome);
+        }
+    }
 
     #[test]
     fn outcome_every_reason_has_its_own_word() {

@@ -19,6 +19,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::{
     key::Key,
     ledger::{Facts, Ledger, Strategy, Tags},
+    outcome::Outcome,
     routes::Plan,
     time::Moment,
 };
@@ -38,6 +39,8 @@ pub struct Page {
     effect: AtomicU8,
     /// The last visit, as a [`Moment`].
     visited: AtomicU64,
+    /// What that visitor was answered with; for people to look at.
+    outcome: AtomicU8,
     /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
     retry_at: AtomicU64,
 }
@@ -170,6 +173,7 @@ impl Page {
             checked: AtomicU64::new(parts.stamp),
             effect: AtomicU8::new(0),
             visited: AtomicU64::new(0),
+            outcome: AtomicU8::new(0),
             retry_at: AtomicU64::new(0),
             parts,
         }
@@ -243,8 +247,7 @@ impl Page {
         });
         page.effect
             .store(self.effect.load(Ordering::Acquire), Ordering::Release);
-        page.visited
-            .store(self.visited.load(Ordering::Relaxed), Ordering::Relaxed);
+        page.inherit(self);
         page.retry_at
             .store(self.retry_at.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(page)
@@ -276,6 +279,12 @@ impl Page {
         self.effect()
     }
 
+    /// What [`Page::check`] would say, without noting anything; and whether that is news, which ends a back-off.
+    pub fn foresee(&self, ledger: &Ledger) -> (Option<Strategy>, bool) {
+        let (found, _) = ledger.look(&self.facts(), self.checked.load(Ordering::Acquire));
+        (self.effect().max(found), found.is_some())
+    }
+
     /// What is known of the purges since its stamp, without looking at the ledger.
     pub fn effect(&self) -> Option<Strategy> {
         Strategy::decode(self.effect.load(Ordering::Acquire))
@@ -299,6 +308,26 @@ impl Page {
         }
     }
 
+    /// Notes what a visitor is answered with. Most get what the one before got, and then nothing is written.
+    pub fn note(&self, outcome: Outcome) {
+        let byte = Outcome::encode(Some(outcome));
+        if self.outcome.load(Ordering::Relaxed) != byte {
+            self.outcome.store(byte, Ordering::Relaxed);
+        }
+    }
+
+    /// What its last visitor was answered with; `None`: nobody has visited it yet.
+    pub fn last_outcome(&self) -> Option<Outcome> {
+        Outcome::decode(self.outcome.load(Ordering::Relaxed))
+    }
+
+    /// Takes over what is known of the visits to the page whose place it takes.
+    pub(crate) fn inherit(&self, old: &Self) {
+        self.visit(old.visited());
+        self.outcome
+            .store(old.outcome.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// The last visit, to the second.
     pub fn visited(&self) -> Moment {
         Moment(self.visited.load(Ordering::Relaxed))
@@ -311,7 +340,13 @@ impl Page {
 
     /// The app failed lately.
     pub fn is_backing_off(&self, now: Moment) -> bool {
-        self.retry_at.load(Ordering::Relaxed) > now.0
+        self.retry_at().is_some_and(|until| until > now)
+    }
+
+    /// The app has failed, and may be asked again then.
+    pub fn retry_at(&self) -> Option<Moment> {
+        let until = self.retry_at.load(Ordering::Relaxed);
+        (until > 0).then_some(Moment(until))
     }
 
     /// What it takes of the memory budget: body, headers, tags, key and bookkeeping, in bytes.
@@ -380,6 +415,36 @@ mod tests {
         purge(&ledger, 2, "/a", Strategy::Expire);
         page.check(&ledger);
         assert!(!page.is_backing_off(Moment(999)));
+    }
+
+    #[test]
+    fn page_is_foreseen_without_a_trace() {
+        let (ledger, page) = (Ledger::new(), mk_page(&mk_plan(|_| ()), "/a", 0, 1));
+        page.back_off(Moment(1000));
+        purge(&ledger, 1, "/b", Strategy::Expire);
+        assert_eq!(page.foresee(&ledger), (None, false));
+        purge(&ledger, 2, "/a", Strategy::Refresh);
+        assert_eq!(page.foresee(&ledger), (Some(Strategy::Refresh), true));
+        assert_eq!((page.checked.load(Ordering::Relaxed), page.effect()), (0, None));
+        assert!(page.is_backing_off(Moment(999)));
+        assert_eq!(page.check(&ledger), Some(Strategy::Refresh));
+        assert_eq!(page.foresee(&ledger), (Some(Strategy::Refresh), false));
+    }
+
+    #[test]
+    fn page_knows_what_its_last_visitor_got() {
+        let (old, new) = (
+            mk_page(&mk_plan(|_| ()), "/a", 0, 1),
+            mk_page(&mk_plan(|_| ()), "/a", 1, 1),
+        );
+        assert_eq!(old.last_outcome(), None);
+        old.note(Outcome::Stale);
+        old.visit(Moment(5));
+        new.inherit(&old);
+        assert_eq!(
+            (new.last_outcome(), new.visited()),
+            (Some(Outcome::Stale), Moment(5))
+        );
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl Store {
         self.pages.get(key)
     }
 
+    /// [`Store::get`] for who only looks: it makes the page no more likely to stay.
+    pub fn peek(&self, key: &Key) -> Option<Arc<Page>> {
+        self.pages.peek(key)
+    }
+
     /// The page that is stored under a key, brought under the plan in force: one of another route is none, and one whose
     /// rule has other paths, key or tags now gets its tags anew and is checked against all lines since its stamp.
     pub fn find(&self, key: &Key, plan: &Plan) -> Option<Arc<Page>> {
@@ -154,7 +159,7 @@ impl Store {
             if stored.stamp() > page.stamp() {
                 return Inserted::Older;
             }
-            page.visit(stored.visited());
+            page.inherit(&stored);
         }
         self.pages.insert(page.key().clone(), page.clone());
         // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{
     ledger::{Ledger, Strategy},
     lifetime::Lifetime,
+    outcome::Outcome,
     page::Page,
     routes::Plan,
     time::Moment,
@@ -28,6 +29,18 @@ pub enum Verdict {
     },
     /// Nothing is stored that may serve: fetch, together with all who wait for the same.
     Fetch,
+}
+
+impl Verdict {
+    /// What the visitor is answered with if the app does its part.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::Hit => Outcome::Hit,
+            Self::Stale { .. } => Outcome::Stale,
+            Self::Wait { .. } => Outcome::Revalidated,
+            Self::Fetch => Outcome::Miss,
+        }
+    }
 }
 
 /// What the decision depends on.
@@ -55,6 +68,20 @@ pub fn decide(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) ->
         lifetime: Lifetime::of(plan, page.status()),
         effect,
         backing_off: page.is_backing_off(now),
+    })
+}
+
+/// What [`decide`] would say, without noting anything in the page.
+pub fn foresee(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) -> Verdict {
+    let Some(page) = page.filter(|page| page.fits(plan)) else {
+        return Verdict::Fetch;
+    };
+    let (effect, is_news) = page.foresee(ledger);
+    judge(&Facts {
+        age: now.since(page.stored()),
+        lifetime: Lifetime::of(plan, page.status()),
+        effect,
+        backing_off: page.is_backing_off(now) && !is_news,
     })
 }
 

@@ -21,7 +21,10 @@ use std::{
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, uri::PathAndQuery};
 
 pub(crate) use self::query::is_tracking;
-pub use self::read::{Reading, read};
+pub use self::{
+    query::parameters,
+    read::{Reading, concerns, read, rule_of},
+};
 use crate::{
     config::Scheme,
     path,

@@ -25,16 +25,20 @@ pub(super) fn push_selected(text: &mut String, query: &str, plan: &Plan) {
     }
 }
 
+/// Every parameter of a query as it was sent, and whether it counts: for who asks why.
+pub fn parameters<'a>(query: &'a str, plan: &'a Plan) -> impl Iterator<Item = (&'a str, bool)> {
+    let sent = query.split('&').filter(|parameter| !parameter.is_empty());
+    sent.map(|parameter| (parameter, plan.counts(&name(parameter))))
+}
+
 /// Whether a key's query would be chosen as it stands.
 pub(super) fn is_selected(query: &str, plan: &Plan) -> bool {
     query.is_empty() || selected(query, plan).count() == query.split('&').count()
 }
 
 /// Empty pieces (`a&&b`) are no parameters.
-fn selected<'a>(query: &'a str, plan: &Plan) -> impl Iterator<Item = &'a str> {
-    query
-        .split('&')
-        .filter(|parameter| !parameter.is_empty() && plan.counts(&name(parameter)))
+fn selected<'a>(query: &'a str, plan: &'a Plan) -> impl Iterator<Item = &'a str> {
+    parameters(query, plan).filter_map(|(parameter, counts)| counts.then_some(parameter))
 }
 
 /// The decoded name of a parameter; `+` is a space in names as apps read them.

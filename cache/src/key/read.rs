@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
 use super::{Key, Lookup, X_FORWARDED_HOST, X_FORWARDED_PROTO, host, query};
 use crate::{
@@ -86,6 +86,26 @@ fn place(
     }
 }
 
+/// The rule that a request's host and path come to, whatever else the request says and whatever the rule does with it:
+/// for who asks why.
+pub fn rule_of<'a>(routes: &'a Routes, parts: &Parts) -> Option<&'a Arc<Plan>> {
+    let scheme = effective_scheme(&parts.headers)?;
+    let host = named_host(parts, scheme).ok()??;
+    let path = parts.uri.path();
+    path::check(path).ok()?;
+    routes.find(&host::normal(host, scheme)?, path)
+}
+
+/// Every header that keeps a request under this rule from being looked up, and why: for who asks why.
+pub fn concerns<'a>(
+    headers: &'a HeaderMap,
+    plan: &'a Plan,
+) -> impl Iterator<Item = (&'a HeaderName, PassReason)> {
+    headers
+        .iter()
+        .filter_map(|(name, value)| Some((name, concern_of(name.as_str(), value, &plan.rule)?)))
+}
+
 /// The host that the request names; an error if it names several that differ.
 fn named_host(parts: &Parts, scheme: Scheme) -> Result<Option<&[u8]>, RefuseReason> {
     let authority = parts
@@ -145,10 +165,7 @@ fn outermost(value: &HeaderValue) -> &[u8] {
 
 /// The first reason in the headers not to look up, in the order of the reasons.
 fn concern(headers: &HeaderMap, plan: &Plan) -> Option<PassReason> {
-    let concerns = headers
-        .iter()
-        .filter_map(|(name, value)| concern_of(name.as_str(), value, &plan.rule));
-    concerns.min()
+    concerns(headers, plan).map(|(_, reason)| reason).min()
 }
 
 fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason> {

@@ -164,12 +164,13 @@ fn compile_route<'a>(route: &'a Route, checks: &mut Checks<'a>) -> (Vec<Hostname
         checks.refuse("rules", Problem::Empty);
     }
     let name: Arc<str> = route.name.as_str().into();
+    let written: Arc<[String]> = route.hostnames.as_slice().into();
     let plans = route
         .rules
         .iter()
         .map(|rule| {
             checks.rule = Some(&rule.name);
-            let plan = compile_rule(&name, route, rule, checks);
+            let plan = compile_rule(&name, &written, route, rule, checks);
             checks.rule = None;
             plan
         })
@@ -177,7 +178,13 @@ fn compile_route<'a>(route: &'a Route, checks: &mut Checks<'a>) -> (Vec<Hostname
     (hostnames, plans)
 }
 
-fn compile_rule(name: &Arc<str>, route: &Route, rule: &Rule, checks: &mut Checks<'_>) -> Plan {
+fn compile_rule(
+    name: &Arc<str>,
+    hostnames: &Arc<[String]>,
+    route: &Route,
+    rule: &Rule,
+    checks: &mut Checks<'_>,
+) -> Plan {
     let patterns = checks.each("paths", &rule.paths, |text| {
         Pattern::parse(text).map_err(|error| Problem::Pattern {
             text: text.to_owned(),
@@ -223,6 +230,7 @@ fn compile_rule(name: &Arc<str>, route: &Route, rule: &Rule, checks: &mut Checks
         name: rule.name.as_str().into(),
         rule: rule.clone(),
         origin: route.origin.clone(),
+        hostnames: hostnames.clone(),
         suspend: route.suspend,
         fingerprint: fingerprint(rule),
         patterns: patterns.into(),

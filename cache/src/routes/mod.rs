@@ -50,6 +50,8 @@ pub struct Plan {
     pub rule: config::Rule,
     /// How the app is asked.
     pub origin: config::Origin,
+    /// The route's hostnames as written; empty: any host.
+    pub hostnames: Arc<[String]>,
     /// Everything passes through.
     pub suspend: bool,
     /// Of the rule's paths, key and tags: pages made under another fingerprint are checked anew.
@@ -111,11 +113,16 @@ impl Routes {
 impl Plan {
     /// The rule's tags for a path, by the most specific of the rule's patterns that matches it.
     pub fn tags(&self, path: &str) -> RuleTags {
-        let matching = self.patterns.iter().filter(|pattern| pattern.is_match(path));
-        let captures = matching.min().and_then(|pattern| pattern.matches(path));
+        let captures = self.pattern(path).and_then(|pattern| pattern.matches(path));
         captures
             .map(|captures| self.tags.iter().filter_map(|tag| tag.fill(&captures)).collect())
             .unwrap_or_default()
+    }
+
+    /// The most specific of the rule's patterns that matches a path.
+    pub fn pattern(&self, path: &str) -> Option<&Pattern> {
+        let matching = self.patterns.iter().filter(|pattern| pattern.is_match(path));
+        matching.min()
     }
 
     /// What visitors are told of a page of this rule.

@@ -7,6 +7,7 @@ use coppice_cache::{
     flights::{Landing, Ticket},
     key::Lookup,
     lifetime::{self, Judgement, Unstorable},
+    outcome::Outcome,
     page::{Page, Parts, TagSet},
     store::Inserted,
 };
@@ -295,6 +296,7 @@ impl Pilot {
         // A page that takes the place of another inherits its last visit: being regenerated makes nothing hot.
         if shared.store.get(&self.lookup.key).is_none() {
             page.visit(now);
+            page.note(Outcome::Miss);
         }
         let inserted = shared.store.insert(page.clone());
         match inserted {

@@ -20,6 +20,7 @@ use coppice_cache::{
     key::{Key, Lookup},
     ledger::Ledger,
     lifetime::Unstorable,
+    outcome::Outcome,
     page::Page,
     routes::Routes,
     store::Store,
@@ -205,6 +206,7 @@ impl Fetcher {
         let verdict = verdict::decide(page.as_deref(), &lookup.plan, &self.shared.ledger, now);
         if let Some(page) = &page {
             page.visit(now);
+            page.note(verdict.outcome());
         }
         (page, verdict)
     }
@@ -223,7 +225,13 @@ impl Fetcher {
         match self.board(lookup) {
             Place::Pass(reason) => Fetched::Pass(reason),
             Place::There(page) => Fetched::There(page),
-            Place::Aboard(boarded) => wait(boarded, fallback).await,
+            Place::Aboard(boarded) => {
+                let fetched = wait(boarded, fallback).await;
+                if let Fetched::Old { page, .. } = &fetched {
+                    page.note(Outcome::Stale);
+                }
+                fetched
+            }
         }
     }
 
