@@ -188,6 +188,10 @@ pub enum RefuseReason {
     /// The authority of the request line (`:authority` in HTTP/2) and `Host` disagree, or there are two that differ
     /// (RFC 9112 section 3.2, RFC 9113 section 8.3.1): app and cache could each believe another one.
     HostsDisagree,
+    /// HTTP/1.1 with no `Host`, or with more than one (RFC 9112 section 3.2).
+    HostCount,
+    /// A transfer coding other than one `chunked`: it would be gone from the request while the body still has it.
+    TransferCoding,
 }
 
 impl RefuseReason {
@@ -195,6 +199,8 @@ impl RefuseReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HostsDisagree => "hosts-disagree",
+            Self::HostCount => "host-count",
+            Self::TransferCoding => "transfer-coding",
         }
     }
 }

@@ -11,8 +11,8 @@ use coppice_cache::{
     time::Moment,
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH},
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version,
+    header::{AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH},
 };
 use http_body::Body as _;
 
@@ -263,16 +263,27 @@ struct Said {
     detail: Option<&'static str>,
 }
 
-/// A request that app and cache could each take for another one: 400.
-pub fn refused(reason: RefuseReason) -> Answered {
-    let mut response = pass::own(
-        StatusCode::BAD_REQUEST,
-        "The request names two hosts that differ: its authority and Host have to agree.\n",
-    );
-    response.headers_mut().insert(
+/// A request that app and cache could each take for another one: 400, and the connection ends, since what follows could be
+/// anything.
+pub fn refused(reason: RefuseReason, version: Version) -> Answered {
+    let words = match reason {
+        RefuseReason::HostsDisagree => {
+            "The request names two hosts that differ: its authority and Host have to agree.\n"
+        }
+        RefuseReason::HostCount => "The request has no Host, or more than one: HTTP/1.1 asks for one.\n",
+        RefuseReason::TransferCoding => {
+            "The request's body has a transfer coding that is not understood here: chunked, once, is.\n"
+        }
+    };
+    let mut response = pass::own(StatusCode::BAD_REQUEST, words);
+    let headers = response.headers_mut();
+    headers.insert(
         X_COPPICE_CACHE,
         HeaderValue::from_static(Outcome::Bypass.as_str()),
     );
+    if version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Answered {
         response,
         outcome: Outcome::Bypass,

@@ -9,6 +9,7 @@ pub mod answer;
 pub mod first;
 pub mod hop;
 pub mod pass;
+pub mod strict;
 pub mod upgrade;
 pub mod visit;
 

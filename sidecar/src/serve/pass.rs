@@ -9,8 +9,12 @@ use coppice_cache::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, RETRY_AFTER, TE, UPGRADE},
+    header::{
+        CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, RETRY_AFTER, TE,
+        TRANSFER_ENCODING, UPGRADE,
+    },
 };
+use http_body::Body as _;
 
 use super::{hop, upgrade::Tunnels};
 use crate::{
@@ -70,6 +74,7 @@ impl Passage {
         }
         let mut response = match self.upstream.send(request, self.patience).await {
             Ok(response) => response,
+            Err(UpstreamError::Upload) => return said(no_answer(&UpstreamError::Upload), why),
             Err(error) => {
                 self.metrics.unanswered(error.as_str());
                 tracing::warn!(reason = error.as_str(), %error, "the app did not answer");
@@ -127,6 +132,7 @@ fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
         *request.version_mut() = Version::HTTP_11;
+        frame(request);
     }
     let asked = upgrade.is_some();
     if let Some(protocol) = upgrade {
@@ -135,6 +141,14 @@ fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
         headers.insert(UPGRADE, protocol);
     }
     asked
+}
+
+/// A body of unknown length is chunked whatever the method: hyper would leave that of a GET out.
+fn frame(request: &mut Request<Body>) {
+    if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
 }
 
 /// Says who the visitor is. A proxy before us knows scheme and host better.
@@ -195,6 +209,9 @@ pub fn no_answer(error: &UpstreamError) -> Response<Body> {
         UpstreamError::Timeout { .. } => "it took the request and did not begin to answer in time",
         UpstreamError::Closed { .. } => "it closed the connection without an answer",
         UpstreamError::Broken { .. } => "what it sent is no HTTP answer",
+        UpstreamError::Upload => {
+            return own(error.status(), "The request's body broke off or is malformed.\n");
+        }
     };
     own(error.status(), &format!("The app did not answer: {why}.\n"))
 }

@@ -21,12 +21,16 @@ use http_body::Body as _;
 use super::{
     Answered,
     answer::{self, Answers, Waited},
+    strict,
 };
 use crate::{body::Body, fetch::Fetched, site::Site};
 
 /// Answers one request of the visitor at `peer`.
 pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
     let (parts, body) = request.into_parts();
+    if let Some(reason) = strict::refuse(&parts) {
+        return answer::refused(reason, parts.version);
+    }
     let reading = key::read(&site.routes.load(), &parts);
     let request = Request::from_parts(parts, body);
     match reading {
@@ -36,7 +40,7 @@ pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> An
         }
         Reading::Lookup(lookup) => look_up(site, peer, request, &lookup).await,
         Reading::Pass { reason, invalidates } => pass(site, peer, request, reason, invalidates).await,
-        Reading::Refuse(reason) => answer::refused(reason),
+        Reading::Refuse(reason) => answer::refused(reason, request.version()),
     }
 }
 

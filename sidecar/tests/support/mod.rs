@@ -180,6 +180,19 @@ impl Peer {
         self.until_or_end("\r\n\r\n").await
     }
 
+    /// So many bytes, unless the connection ends before.
+    pub async fn exactly(&mut self, count: usize) -> Option<String> {
+        while self.buffered.len() < count {
+            match soon(self.stream.read_buf(&mut self.buffered)).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+        let rest = self.buffered.split_off(count);
+        let bytes = std::mem::replace(&mut self.buffered, rest);
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Everything up to the end of the connection, however it ends.
     pub async fn rest(&mut self) -> String {
         while let Ok(1..) = soon(self.stream.read_buf(&mut self.buffered)).await {}

@@ -59,6 +59,9 @@ pub enum UpstreamError {
         /// What hyper said.
         source: Arc<hyper::Error>,
     },
+    /// The visitor's body broke off, or was malformed, while it went on to the app.
+    #[error("the request's body broke off or is malformed")]
+    Upload,
 }
 
 impl UpstreamError {
@@ -72,13 +75,15 @@ impl UpstreamError {
             Self::Timeout { .. } => "timeout",
             Self::Closed { .. } => "closed",
             Self::Broken { .. } => "broken",
+            Self::Upload => "upload",
         }
     }
 
-    /// What a visitor is told: 504 where the app was given time, else 502.
+    /// What a visitor is told: 504 where the app was given time, 400 where it is the visitor's fault, else 502.
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::ConnectTimeout { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upload => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
     }

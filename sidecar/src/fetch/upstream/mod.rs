@@ -14,7 +14,12 @@ mod error;
 mod pool;
 mod upload;
 
-use std::{error::Error as _, io, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use http::{Request, Response, StatusCode, Version, header};
 use hyper::{
@@ -80,10 +85,23 @@ impl Upstream {
         timeout: Duration,
     ) -> Result<Response<Body>, UpstreamError> {
         let (request, upload) = watch_upload(request);
-        if request.version() == Version::HTTP_2 {
-            return self.send_h2(request, timeout, &upload).await;
-        }
-        let mut request = request;
+        let sent = if request.version() == Version::HTTP_2 {
+            self.send_h2(request, timeout, &upload).await
+        } else {
+            self.send_h1(request, timeout, &upload).await
+        };
+        sent.map_err(|error| {
+            let broken = upload.broken.load(Ordering::Acquire);
+            if broken { UpstreamError::Upload } else { error }
+        })
+    }
+
+    async fn send_h1(
+        &self,
+        mut request: Request<Body>,
+        timeout: Duration,
+        upload: &Arc<Upload>,
+    ) -> Result<Response<Body>, UpstreamError> {
         *request.version_mut() = Version::HTTP_11;
         loop {
             let reused = self.pool.take();
@@ -93,7 +111,7 @@ impl Upstream {
                 Some(sender) => sender,
                 None => self.connect(timeout).await?,
             };
-            match self.attempt(sender, request, timeout, &upload).await {
+            match self.attempt(sender, request, timeout, upload).await {
                 Ok(response) => return Ok(response),
                 Err(Missed::Unwritten(unwritten)) if !fresh => request = *unwritten,
                 Err(Missed::Unwritten(_)) => return Err(self.closed()),

@@ -23,6 +23,8 @@ use crate::body::{Body, BoxError};
 pub(super) struct Upload {
     /// All of it was handed to the connection, or there is none.
     pub(super) whole: AtomicBool,
+    /// It broke off or was malformed.
+    pub(super) broken: AtomicBool,
     last: Mutex<Option<Instant>>,
 }
 
@@ -66,6 +68,9 @@ impl HttpBody for Uploading {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         *self.upload.last.lock() = Some(Instant::now());
+        if matches!(frame, Some(Err(_))) {
+            self.upload.broken.store(true, Ordering::Release);
+        }
         if frame.is_none() || self.body.is_end_stream() {
             self.upload.whole.store(true, Ordering::Release);
         }
