@@ -2,7 +2,18 @@
 //!
 //! [`Config`] is always complete. `routes::Routes::compile` checks all of it and builds what a visit looks up.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+/// `expire` where a rule says nothing: 365 days.
+pub const DEFAULT_EXPIRE: Duration = Duration::from_hours(365 * 24);
+/// `negative` where a rule says nothing.
+pub const DEFAULT_NEGATIVE: Duration = Duration::from_secs(10);
+/// `maxBodyBytes` where a rule says nothing.
+pub const DEFAULT_MAX_BODY_BYTES: u64 = 10 << 20;
+/// `origin.timeout` where a route says nothing.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// `cacheControl` where a rule says nothing.
+pub const DEFAULT_CACHE_CONTROL: &str = "public, max-age=0, must-revalidate";
 
 /// Every route of one pod, in order of precedence between equal patterns: the older object first, then by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +37,19 @@ pub struct Route {
     pub rules: Vec<Rule>,
 }
 
+impl Route {
+    /// A route for any host that says nothing but its rules.
+    pub fn new(name: &str, rules: Vec<Rule>) -> Self {
+        Self {
+            name: name.to_owned(),
+            hostnames: Vec::new(),
+            suspend: false,
+            origin: Origin::default(),
+            rules,
+        }
+    }
+}
+
 /// How the sidecar asks the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -33,6 +57,41 @@ pub struct Origin {
     pub timeout: Duration,
     /// What the app is told where no visitor said one.
     pub scheme: Scheme,
+    /// Added to regeneration requests only: names in lower case, values from Secrets.
+    pub headers: Vec<(String, Secret)>,
+}
+
+impl Default for Origin {
+    /// What holds where a route says nothing.
+    fn default() -> Self {
+        Self {
+            timeout: DEFAULT_TIMEOUT,
+            scheme: Scheme::Https,
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// A value that is sent to the app and shown to nobody: `Debug` does not print it, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the wire and for the app; never for a log, a status or a page.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// A URL scheme.
@@ -89,6 +148,33 @@ pub struct Rule {
     pub keep_tags: bool,
     /// Heuristic freshness where the app decides and says nothing.
     pub heuristic: bool,
+    /// Fetched when a sidecar starts and when the entry appears: paths with their query, or absolute URLs.
+    pub prerender: Vec<String>,
+}
+
+impl Rule {
+    /// A rule that says nothing but its paths: the app's Cache-Control decides, and every default holds.
+    pub fn new(name: &str, paths: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            paths: paths.iter().map(|&path| path.to_owned()).collect(),
+            revalidate: None,
+            expire: DEFAULT_EXPIRE,
+            negative: DEFAULT_NEGATIVE,
+            tags: Vec::new(),
+            query: Query::AllButTracking,
+            key_headers: Vec::new(),
+            key_cookies: Vec::new(),
+            bypass_cookies: Vec::new(),
+            bypass_headers: Vec::new(),
+            overrides: Overrides::default(),
+            max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+            cache_control: DEFAULT_CACHE_CONTROL.to_owned(),
+            keep_tags: false,
+            heuristic: false,
+            prerender: Vec::new(),
+        }
+    }
 }
 
 /// How long something lasts.

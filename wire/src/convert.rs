@@ -12,7 +12,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use coppice_cache::{
-    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
+    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme, Secret},
     ledger::{Line, Selector, Strategy},
 };
 use prost::Message as _;
@@ -152,6 +152,12 @@ fn route_to_pb(route: &Route) -> pb::Route {
                 Scheme::Https => pb::Scheme::Https,
             }
             .into(),
+            headers: (route.origin.headers.iter())
+                .map(|(name, value)| pb::OriginHeader {
+                    name: name.clone(),
+                    value: value.expose().to_owned(),
+                })
+                .collect(),
         }),
         rules: route.rules.iter().map(rule_to_pb).collect(),
     }
@@ -188,7 +194,13 @@ fn route_from_pb(position: usize, message: pb::Route) -> Result<Route, ConvertEr
         name: message.name,
         hostnames: message.hostnames,
         suspend: message.suspend,
-        origin: Origin { timeout, scheme },
+        origin: Origin {
+            timeout,
+            scheme,
+            headers: (origin.headers.into_iter())
+                .map(|header| (header.name, Secret::new(header.value)))
+                .collect(),
+        },
         rules,
     })
 }
@@ -225,6 +237,7 @@ fn rule_to_pb(rule: &Rule) -> pb::Rule {
         cache_control: rule.cache_control.clone(),
         keep_tags: rule.keep_tags,
         heuristic: rule.heuristic,
+        prerender: rule.prerender.clone(),
     }
 }
 
@@ -276,6 +289,7 @@ fn rule_from_pb(route: &str, position: usize, message: pb::Rule) -> Result<Rule,
         cache_control: message.cache_control,
         keep_tags: message.keep_tags,
         heuristic: message.heuristic,
+        prerender: message.prerender,
     })
 }
 

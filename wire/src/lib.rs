@@ -10,6 +10,12 @@
 #[allow(missing_docs, clippy::pedantic, clippy::all)]
 pub mod pb {
     tonic::include_proto!("coppice.v1");
+
+    impl std::fmt::Debug for OriginHeader {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "OriginHeader({}: …)", self.name)
+        }
+    }
 }
 
 pub mod convert;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use coppice_cache::{
-    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
+    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme, Secret},
     ledger::{Line, Selector, Strategy as Purge},
 };
 use coppice_wire::{
@@ -38,7 +38,7 @@ prop_compose! {
         spans in (span(), span()),
         tags in words(),
         query in option::of(words()),
-        lists in (words(), words(), words(), words()),
+        lists in (words(), words(), words(), words(), words()),
         flags in any::<[bool; 6]>(),
         max_body_bytes in any::<u64>(),
         cache_control in word(),
@@ -57,20 +57,27 @@ prop_compose! {
             max_body_bytes, cache_control,
             keep_tags: flags[4],
             heuristic: flags[5],
+            prerender: lists.4,
         }
     }
 }
 
 prop_compose! {
-    fn config()(routes in vec((words(), any::<bool>(), any::<bool>(), 1_u64..100_000, vec(rule(), 0..3)), 0..4)) -> Config {
+    fn origin()(ms in 1_u64..100_000, tls in any::<bool>(), headers in vec((word(), word()), 0..3)) -> Origin {
+        Origin {
+            timeout: Duration::from_millis(ms),
+            scheme: if tls { Scheme::Https } else { Scheme::Http },
+            headers: headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+        }
+    }
+}
+
+prop_compose! {
+    fn config()(routes in vec((words(), any::<bool>(), origin(), vec(rule(), 0..3)), 0..4)) -> Config {
         Config {
-            routes: routes.into_iter().enumerate().map(|(position, (hostnames, suspend, tls, ms, rules))| Route {
+            routes: routes.into_iter().enumerate().map(|(position, (hostnames, suspend, origin, rules))| Route {
                 name: format!("route-{position}"),
-                hostnames, suspend, rules,
-                origin: Origin {
-                    timeout: Duration::from_millis(ms),
-                    scheme: if tls { Scheme::Https } else { Scheme::Http },
-                },
+                hostnames, suspend, origin, rules,
             }).collect(),
         }
     }
@@ -139,35 +146,37 @@ proptest! {
 }
 
 fn good() -> pb::Config {
+    let rule = Rule {
+        revalidate: Some(Interval::After(Duration::from_mins(1))),
+        ..Rule::new("blog", &["/blog/[slug]"])
+    };
     config_to_pb(&Config {
-        routes: vec![Route {
-            name: "shop".into(),
-            hostnames: vec![],
-            suspend: false,
-            origin: Origin {
-                timeout: Duration::from_secs(30),
-                scheme: Scheme::Https,
-            },
-            rules: vec![Rule {
-                name: "blog".into(),
-                paths: vec!["/blog/[slug]".into()],
-                revalidate: Some(Interval::After(Duration::from_mins(1))),
-                expire: Duration::from_hours(24),
-                negative: Duration::from_secs(10),
-                tags: vec![],
-                query: Query::AllButTracking,
-                key_headers: vec![],
-                key_cookies: vec![],
-                bypass_cookies: vec![],
-                bypass_headers: vec![],
-                overrides: Overrides::default(),
-                max_body_bytes: 1 << 20,
-                cache_control: "public, max-age=0, must-revalidate".into(),
-                keep_tags: false,
-                heuristic: false,
-            }],
-        }],
+        routes: vec![Route::new("shop", vec![rule])],
     })
+}
+
+#[test]
+fn no_debug_output_shows_a_secret() {
+    let mut route = Route::new("shop", vec![]);
+    let value = Secret::new("quite-secret");
+    route.origin.headers = vec![("x-prerender-revalidate".into(), value)];
+    let config = Config { routes: vec![route] };
+    let message = config_to_pb(&config);
+    assert_eq!(
+        message.routes[0].origin.as_ref().unwrap().headers[0].value,
+        "quite-secret"
+    );
+    let from = pb::FromOperator {
+        message: Some(pb::from_operator::Message::Config(message.clone())),
+    };
+    for text in [
+        format!("{config:?}"),
+        format!("{message:#?}"),
+        format!("{from:?}"),
+    ] {
+        assert!(text.contains("x-prerender-revalidate"), "{text}");
+        assert!(!text.contains("quite"), "{text}");
+    }
 }
 
 fn refused(break_it: impl FnOnce(&mut pb::Route)) -> (Place, &'static str, Problem) {

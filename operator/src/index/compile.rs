@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     fmt::{Display, Write as _},
-    time::Duration,
 };
 
 use coppice_api::{
@@ -15,17 +14,6 @@ use coppice_api::{
 use coppice_cache::{config, routes::Shadowed};
 
 use super::{check, selector::Selector};
-
-/// `expire` where a rule says nothing: 365 days.
-pub const DEFAULT_EXPIRE: Duration = Duration::from_hours(365 * 24);
-/// `negative` where a rule says nothing.
-pub const DEFAULT_NEGATIVE: Duration = Duration::from_secs(10);
-/// `maxBodyBytes` where a rule says nothing.
-pub const DEFAULT_MAX_BODY_BYTES: u64 = 10 << 20;
-/// `origin.timeout` where a route says nothing.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-/// `cacheControl` where a rule says nothing.
-pub const DEFAULT_CACHE_CONTROL: &str = "public, max-age=0, must-revalidate";
 
 /// What became of one version of an IsrRoute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,15 +103,15 @@ impl Problems {
 
 fn origin(spec: &IsrRouteSpec) -> config::Origin {
     let origin = spec.origin.as_ref();
-    let timeout = origin
-        .and_then(|origin| origin.timeout)
-        .map_or(DEFAULT_TIMEOUT, |Span(timeout)| timeout);
+    let default = config::Origin::default();
     config::Origin {
-        timeout,
+        timeout: (origin.and_then(|origin| origin.timeout)).map_or(default.timeout, |Span(timeout)| timeout),
         scheme: match origin.and_then(|origin| origin.scheme) {
             Some(Scheme::Http) => config::Scheme::Http,
-            Some(Scheme::Https) | None => config::Scheme::Https,
+            Some(Scheme::Https) => config::Scheme::Https,
+            None => default.scheme,
         },
+        ..default
     }
 }
 
@@ -146,14 +134,15 @@ fn rules(rules: &[Rule], problems: &mut Problems) -> Vec<config::Rule> {
 }
 
 fn rule(field: String, rule: &Rule, problems: &mut Problems) -> config::Rule {
+    let default = config::Rule::new("", &[]);
     let span = |span: Option<Span>, default| span.map_or(default, |Span(span)| span);
     let overrides = |what| rule.overrides.contains(&what);
     let max_body_bytes = match rule.max_body_bytes.as_deref().map(parse_bytes) {
-        None => DEFAULT_MAX_BODY_BYTES,
+        None => default.max_body_bytes,
         Some(Ok(bytes)) => bytes,
         Some(Err(error)) => {
             problems.add(format_args!("{field}.maxBodyBytes"), error);
-            DEFAULT_MAX_BODY_BYTES
+            default.max_body_bytes
         }
     };
     let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -166,8 +155,8 @@ fn rule(field: String, rule: &Rule, problems: &mut Problems) -> config::Rule {
             Interval::After(span) => config::Interval::After(span),
             Interval::Never => config::Interval::Never,
         }),
-        expire: span(rule.expire, DEFAULT_EXPIRE),
-        negative: span(rule.negative, DEFAULT_NEGATIVE),
+        expire: span(rule.expire, default.expire),
+        negative: span(rule.negative, default.negative),
         tags: rule.tags.clone(),
         query: match key.query.and_then(|query| query.allow) {
             None => config::Query::AllButTracking,
@@ -184,9 +173,10 @@ fn rule(field: String, rule: &Rule, problems: &mut Problems) -> config::Rule {
             authorization: overrides(Override::Authorization),
         },
         max_body_bytes,
-        cache_control: (rule.cache_control.clone()).unwrap_or_else(|| DEFAULT_CACHE_CONTROL.to_owned()),
+        cache_control: (rule.cache_control.clone()).unwrap_or(default.cache_control),
         keep_tags: rule.keep_tags,
         heuristic: rule.heuristic,
+        prerender: rule.prerender.clone(),
     }
 }
 

@@ -354,7 +354,7 @@ impl Pilot {
 #[cfg(test)]
 mod tests {
     use coppice_cache::{
-        config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
+        config::{Config, Interval, Route, Rule, Scheme},
         key::Key,
         ledger::Ledger,
         routes::Routes,
@@ -371,33 +371,10 @@ mod tests {
 
     fn lookup() -> Lookup {
         let rule = Rule {
-            name: "all".to_owned(),
-            paths: vec!["/[[...all]]".to_owned()],
             revalidate: Some(Interval::Never),
-            expire: Duration::from_hours(1),
-            negative: Duration::from_secs(10),
-            tags: Vec::new(),
-            query: Query::AllButTracking,
-            key_headers: Vec::new(),
-            key_cookies: Vec::new(),
-            bypass_cookies: Vec::new(),
-            bypass_headers: Vec::new(),
-            overrides: Overrides::default(),
-            max_body_bytes: 1 << 20,
-            cache_control: "public".to_owned(),
-            keep_tags: false,
-            heuristic: false,
+            ..Rule::new("all", &["/[[...all]]"])
         };
-        let route = Route {
-            name: "shop".to_owned(),
-            hostnames: Vec::new(),
-            suspend: false,
-            origin: Origin {
-                timeout: Duration::from_secs(30),
-                scheme: Scheme::Http,
-            },
-            rules: vec![rule],
-        };
+        let route = Route::new("shop", vec![rule]);
         let routes = Routes::compile(&Config { routes: vec![route] }).unwrap();
         let key = Arc::new(Key::new(Scheme::Http, "a.test", "/a", "").unwrap());
         routes.revisit(&key).unwrap()

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use coppice_cache::{
-    config::{Config, Interval, Origin, Overrides, Query, Route, Rule, Scheme},
+    config::{Config, Interval, Origin, Route, Rule, Scheme},
     ledger::{Line, Selector, Strategy},
     routes::Routes,
 };
@@ -314,22 +314,13 @@ impl Stage {
 
 pub fn rule() -> Rule {
     Rule {
-        name: "all".to_owned(),
-        paths: vec!["/[[...all]]".to_owned()],
         revalidate: Some(Interval::After(LONG)),
         expire: 24 * LONG,
         negative: LONG,
         tags: vec!["site".to_owned()],
-        query: Query::AllButTracking,
-        key_headers: Vec::new(),
-        key_cookies: Vec::new(),
-        bypass_cookies: Vec::new(),
-        bypass_headers: Vec::new(),
-        overrides: Overrides::default(),
         max_body_bytes: 1 << 20,
         cache_control: "public, max-age=7".to_owned(),
-        keep_tags: false,
-        heuristic: false,
+        ..Rule::new("all", &["/[[...all]]"])
     }
 }
 
@@ -341,14 +332,12 @@ pub fn config(rule: Rule) -> Config {
 pub fn config_within(rule: Rule, timeout: Duration) -> Config {
     Config {
         routes: vec![Route {
-            name: "site".to_owned(),
-            hostnames: Vec::new(),
-            suspend: false,
             origin: Origin {
                 timeout,
                 scheme: Scheme::Http,
+                headers: Vec::new(),
             },
-            rules: vec![rule],
+            ..Route::new("site", vec![rule])
         }],
     }
 }
