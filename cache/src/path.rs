@@ -162,9 +162,10 @@ fn same(one: &str, other: &str) -> bool {
 /// The page that a request of Next.js's pages router for data is about: `/docs/_next/data/<build>/a.json` is about
 /// `/docs/a` (where `/docs` is the app's base path), and `index.json` about its root.
 pub(crate) fn data_path(visited: &str) -> Option<String> {
+    // Asked of every visit: most paths end here.
+    let visited = visited.strip_suffix(".json")?;
     let (base, rest) = visited.split_once("/_next/data/")?;
     let (_build, page) = rest.split_once('/')?;
-    let page = page.strip_suffix(".json")?;
     Some(if page == "index" {
         format!("{base}/")
     } else {

@@ -3,12 +3,12 @@
 //! [`Routes::compile`] checks a whole [`Config`] and says everything that is wrong with it; [`Routes::find`] is what
 //! each visit asks. Precedence: the exact hostname, the longest wildcard, routes for any host; among the patterns of one
 //! hostname the most specific; between equal ones the earlier route, then the earlier rule. The others are
-//! [`Routes::shadowed`].
+//! [`Routes::shadowed`]. What a pages router of Next.js asks for as data is found where its page is.
 
 mod compile;
 mod tree;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use ahash::HashMap;
 use compact_str::CompactString;
@@ -21,6 +21,7 @@ use crate::{
     config::{self, Config, Interval, Query},
     hostname,
     outcome::PassReason,
+    path,
     pattern::Pattern,
     template::Template,
 };
@@ -81,7 +82,20 @@ impl Routes {
     }
 
     /// The rule for a host and a path, both as they stand in a key: the path is in normal form, the host may have a port.
+    ///
+    /// The data that Next.js's pages router asks for belongs to its page, so that both live and are purged alike: the
+    /// page's rule holds for it, unless a rule names `/_next/data/` itself.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Plan>> {
+        let own = self.find_own(host, path);
+        let Some(page) = path::data_path(path) else {
+            return own;
+        };
+        own.filter(|plan| plan.names_data(path))
+            .or_else(|| self.find_own(host, &page))
+            .or(own)
+    }
+
+    fn find_own(&self, host: &str, path: &str) -> Option<&Arc<Plan>> {
         let host = hostname::without_port(host);
         let exact = self.exact.get(host).and_then(|tree| tree.find(path));
         exact
@@ -111,18 +125,39 @@ impl Routes {
 }
 
 impl Plan {
-    /// The rule's tags for a path, by the most specific of the rule's patterns that matches it.
+    /// The rule's tags for a path, by the most specific of the rule's patterns that matches it; those of the page for its
+    /// data.
     pub fn tags(&self, path: &str) -> RuleTags {
-        let captures = self.pattern(path).and_then(|pattern| pattern.matches(path));
+        let place = self.place(path);
+        let captures = self
+            .own_pattern(&place)
+            .and_then(|pattern| pattern.matches(&place));
         captures
             .map(|captures| self.tags.iter().filter_map(|tag| tag.fill(&captures)).collect())
             .unwrap_or_default()
     }
 
-    /// The most specific of the rule's patterns that matches a path.
+    /// The most specific of the rule's patterns that matches a path, or for the data of a page the page's.
     pub fn pattern(&self, path: &str) -> Option<&Pattern> {
+        self.own_pattern(&self.place(path))
+    }
+
+    fn own_pattern(&self, path: &str) -> Option<&Pattern> {
         let matching = self.patterns.iter().filter(|pattern| pattern.is_match(path));
         matching.min()
+    }
+
+    /// The path that the rule's patterns are compared with: for the data of a page the page's.
+    fn place<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        path::data_path(path)
+            .filter(|page| !self.names_data(path) && self.own_pattern(page).is_some())
+            .map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
+    /// Whether the rule is meant for the data of pages at this path, and not for whatever path there is.
+    fn names_data(&self, path: &str) -> bool {
+        let names = |pattern: &Pattern| pattern.as_str().contains("/_next/data") && pattern.is_match(path);
+        self.patterns.iter().any(names)
     }
 
     /// What visitors are told of a page of this rule.

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    config::Route,
+    config::{Route, Rule},
     mk::{mk_route, mk_routes, mk_rule, texts},
 };
 
@@ -195,4 +195,34 @@ fn routes_rule_passes(#[case] change: fn(&mut Route), #[case] reason: PassReason
 #[test]
 fn routes_none_match_nothing() {
     assert!(Routes::default().find("a.com", "/").is_none());
+}
+
+#[rstest]
+#[case("/_next/data/b1/blog/hello.json", "blog", &["post:hello"])]
+#[case("/_next/data/b1/index.json", "root", &[])]
+#[case("/docs/_next/data/b1/de/intro.json", "docs", &["de", "intro"])]
+#[case("/_next/data/b1/other.json", "all", &["all:other"])]
+// No data of a page: whatever holds for the path itself.
+#[case("/_next/data/b1/blog/hello", "all", &["all:_next/data/b1/blog/hello"])]
+#[case("/_next/data/b1/feed/x.json", "named", &["b1"])]
+fn routes_data_is_where_its_page_is(#[case] path: &str, #[case] name: &str, #[case] tags: &[&str]) {
+    let tagged = |name: &str, path: &str, tags: &[&str]| Rule {
+        tags: texts(tags),
+        ..mk_rule(name, &[path])
+    };
+    let routes = mk_routes(vec![mk_route(
+        "next",
+        &[],
+        vec![
+            tagged("root", "/", &[]),
+            tagged("blog", "/blog/[slug]", &["post:[slug]"]),
+            tagged("docs", "/docs/[locale]/[slug]", &["[locale]", "[slug]"]),
+            tagged("feed", "/feed/[x]", &["[x]"]),
+            tagged("named", "/_next/data/[build]/feed/[x]", &["[build]"]),
+            tagged("all", "/[...all]", &["all:[all]"]),
+        ],
+    )]);
+    let plan = routes.find("a.com", path).unwrap();
+    assert_eq!(&*plan.name, name);
+    assert_eq!(plan.tags(path).to_vec(), tags);
 }
