@@ -3,4 +3,13 @@ export default {
   // The cache in front compresses, or the visitor gets what the app sent.
   compress: false,
   poweredByHeader: false,
+  // Tags that the app names itself: the cache takes them from here, and takes the header off.
+  async headers() {
+    return [
+      {
+        source: '/:section(blog|own|legacy|account)/:slug',
+        headers: [{ key: 'Cache-Tag', value: 'slug-:slug' }],
+      },
+    ];
+  },
 };

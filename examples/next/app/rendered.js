@@ -1,8 +1,8 @@
-// Says when this was rendered, so that one can see which render one got.
-export function Rendered() {
+// Says which edition this is and when it was rendered, so that one can see which render one got.
+export function Rendered({ edition, at }) {
   return (
     <p>
-      rendered at <time id="rendered">{new Date().toISOString()}</time>
+      edition <b id="edition">{edition}</b>, rendered at <time id="rendered">{at}</time>
     </p>
   );
 }

@@ -1,13 +1,10 @@
-//! The production build of `examples/next`, made once and kept in the user's cache folder.
+//! The production builds of `examples/next`, made once and kept in the user's cache folder.
 //!
 //! ```text
-//! examples/next ──copy──► ~/.cache/coppice/next-<hash of the lock> ──npm ci──► node_modules ──next build──► .next
+//! examples/next ──copy──► ~/.cache/coppice/next-<hash of the lock> ──npm ci──► node_modules ──next build──► .next, localised/.next
 //! ```
 //!
 //! Nothing is written to the source tree. Installing needs the npm registry; building and running need no network.
-
-// This module belongs to one test program.
-#![allow(unreachable_pub)]
 
 use std::{
     ffi::OsStr,
@@ -26,8 +23,8 @@ const INSTALLED: &str = ".coppice-installed";
 /// Says of which sources the build is.
 const BUILT: &str = ".coppice-built";
 
-/// The folder of the built app.
-pub async fn built() -> Result<PathBuf> {
+/// The folder of the built apps.
+pub(crate) async fn built() -> Result<PathBuf> {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     BUILT.get_or_try_init(build).await.cloned()
 }
@@ -55,7 +52,19 @@ async fn build() -> Result<PathBuf> {
     }
 
     let _ = fs::remove_file(folder.join(BUILT));
-    let _ = fs::remove_dir_all(folder.join("app"));
+    // A file that is gone from the sources must not stay in the build.
+    for old in fs::read_dir(&folder)? {
+        let old = old?;
+        let name = old.file_name();
+        if name == "node_modules" || name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if old.file_type()?.is_dir() {
+            fs::remove_dir_all(old.path())?;
+        } else {
+            fs::remove_file(old.path())?;
+        }
+    }
     for file in &files {
         let to = folder.join(file);
         fs::create_dir_all(to.parent().unwrap_or(&folder))?;
@@ -71,9 +80,11 @@ async fn build() -> Result<PathBuf> {
         .await?;
         fs::write(folder.join(INSTALLED), "")?;
     }
-    eprintln!("building examples/next …");
     let next = folder.join("node_modules/.bin/next");
-    run(&folder, next, &["build"]).await?;
+    for app in [".", "localised"] {
+        eprintln!("building examples/next/{app} …");
+        run(&folder, &next, &["build", app]).await?;
+    }
     fs::write(folder.join(BUILT), &version)?;
     drop(guard);
     Ok(folder)

@@ -1,0 +1,25 @@
+import { play } from '../../lib/script';
+
+// Rendered for each request, and `private, no-cache, no-store` by Next.js: the route overrides that.
+export async function getServerSideProps({ params, draftMode = false }) {
+  const { does, to, ...played } = await play(`/account/${params.slug}`);
+  if (does === 'gone') {
+    return { notFound: true };
+  }
+  if (does === 'redirect' || does === 'move') {
+    return { redirect: { destination: to, permanent: does === 'move' } };
+  }
+  return { props: { slug: params.slug, draft: draftMode, ...played } };
+}
+
+export default function Account({ slug, draft, edition, rendered }) {
+  return (
+    <main>
+      <h1 id="slug">{slug}</h1>
+      {draft && <p id="draft">a draft</p>}
+      <p>
+        edition <b id="edition">{edition}</b>, rendered at <time id="rendered">{rendered}</time>
+      </p>
+    </main>
+  );
+}

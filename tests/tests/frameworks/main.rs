@@ -1,0 +1,19 @@
+//! Real frameworks behind `coppice dev`: production builds of Next.js's newest release from npm, and an app of Python's
+//! standard library.
+//!
+//! ```text
+//! built.rs ──► site.rs: one session an app ──► rows.rs: the documentation of ISR, for every face of a page (face.rs)
+//!                                         ├──► router.rs: what the two routers send and answer besides
+//!                                         ├──► around.rs: proxy, images, server actions, streaming, overrides
+//!                                         └──► localised.rs: a base path and locales
+//! ```
+
+mod around;
+mod built;
+mod face;
+#[path = "../laptop/mod.rs"]
+mod laptop;
+mod localised;
+mod router;
+mod rows;
+mod site;
