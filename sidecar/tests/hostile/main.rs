@@ -2,11 +2,15 @@
 //! innocent visitor sees nothing of it.
 //!
 //! - [`smuggle`] – requests that two readers could each read as another one
+//! - [`poison`] – headers, parameters and paths of one visitor that must not show in another's page
+//! - [`deceive`] – paths that dress a private page up as a public one
 //! - [`world`] – the apps and visitors that all of them use
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // a test may panic; its modules are private to it
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod deceive;
+mod poison;
 mod smuggle;
 mod world;

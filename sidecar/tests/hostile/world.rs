@@ -5,9 +5,15 @@ use std::{fmt::Write as _, sync::Arc};
 use coppice_cache::{config::Rule, routes::Routes};
 use coppice_sidecar::{Sidecar, serve::Limits, site::Site};
 use parking_lot::Mutex;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::support::{Peer, Running, app, run, settings, soon, stage};
+use crate::support::{
+    Peer, Running, app, run, settings, soon,
+    stage::{self, Got},
+};
 
 /// A request as the app read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +124,31 @@ impl World {
     /// What has reached the app since this was asked last.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.seen.lock())
+    }
+
+    /// Begins a request to `a.test`, and reads the answer; `headers` end in CRLF each.
+    pub async fn ask(&self, method: &str, target: &str, headers: &str) -> Got {
+        let host = if headers.starts_with("host:") {
+            ""
+        } else {
+            "host: a.test\r\n"
+        };
+        let close = if headers.starts_with("connection:") {
+            ""
+        } else {
+            "connection: close\r\n"
+        };
+        let request = format!("{method} {target} HTTP/1.1\r\n{host}{close}{headers}\r\n");
+        let mut stream = TcpStream::connect(self.sidecar.address).await.unwrap();
+        let _ = soon(stream.write_all(request.as_bytes())).await;
+        let mut raw = Vec::new();
+        let _ = soon(stream.read_to_end(&mut raw)).await;
+        Got::parse_for(method, &raw)
+    }
+
+    /// An innocent visit.
+    pub async fn get(&self, target: &str, headers: &str) -> Got {
+        self.ask("GET", target, headers).await
     }
 
     /// Sends bytes on a connection of their own; everything up to its end, which the bytes must bring about.

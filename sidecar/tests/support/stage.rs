@@ -122,6 +122,13 @@ impl Got {
         self.header("cache-status")
     }
 
+    /// The answer to a request of this method: that to a HEAD ends with its head.
+    pub fn parse_for(method: &str, raw: &[u8]) -> Self {
+        let got = Self::parse(raw);
+        let whole = got.whole || method == "HEAD";
+        Self { whole, ..got }
+    }
+
     fn parse(raw: &[u8]) -> Self {
         let end = raw.windows(4).position(|part| part == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(raw)));
