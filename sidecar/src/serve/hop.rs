@@ -31,6 +31,7 @@ pub fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
+    one_length(headers);
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
@@ -50,6 +51,38 @@ pub fn strip(headers: &mut HeaderMap) {
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
+    }
+}
+
+/// Leaves one length, and none where there are several that differ or it is no number: an answer to a HEAD has no body by
+/// which hyper would see that.
+fn one_length(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    // `parse` alone would take a sign.
+    let digits = first.to_str().ok().filter(|text| !text.starts_with('+'));
+    let is_number = digits.is_some_and(|text| text.parse::<u64>().is_ok());
+    let (mut others, mut agree) = (false, is_number);
+    for other in lengths {
+        (others, agree) = (true, agree && other == first);
+    }
+    let kept = agree.then(|| first.clone());
+    if others || !agree {
+        headers.remove(CONTENT_LENGTH);
+        if let Some(kept) = kept {
+            headers.insert(CONTENT_LENGTH, kept);
+        }
+    }
+}
+
+/// The body has another transfer coding than one `chunked`. hyper takes `chunked` off, and whatever else there was would go
+/// on without its name.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(only), None) => !only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
     }
 }
 
@@ -96,6 +129,24 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["host", "te", "x-two"]);
         assert_eq!(map["te"], "trailers");
+    }
+
+    #[test]
+    fn one_length_stays_or_none() {
+        let left = |lengths: &[&'static str]| {
+            let mut map = HeaderMap::new();
+            for length in lengths {
+                map.append(CONTENT_LENGTH, HeaderValue::from_static(length));
+            }
+            strip(&mut map);
+            let left: Vec<_> = map.get_all(CONTENT_LENGTH).iter().cloned().collect();
+            left
+        };
+        assert_eq!(left(&["5"]), ["5"]);
+        assert_eq!(left(&["5", "5"]), ["5"]);
+        for lengths in [&["5", "4"][..], &["5, 5"], &["+5"], &[""], &["5", "x"]] {
+            assert!(left(lengths).is_empty(), "{lengths:?}");
+        }
     }
 
     #[test]

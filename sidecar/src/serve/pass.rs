@@ -209,6 +209,7 @@ pub fn no_answer(error: &UpstreamError) -> Response<Body> {
         UpstreamError::Timeout { .. } => "it took the request and did not begin to answer in time",
         UpstreamError::Closed { .. } => "it closed the connection without an answer",
         UpstreamError::Broken { .. } => "what it sent is no HTTP answer",
+        UpstreamError::Coded { .. } => "its answer has a transfer coding that is not understood here",
         UpstreamError::Upload => {
             return own(error.status(), "The request's body broke off or is malformed.\n");
         }

@@ -4,12 +4,14 @@
 //! - [`smuggle`] – requests that two readers could each read as another one
 //! - [`poison`] – headers, parameters and paths of one visitor that must not show in another's page
 //! - [`deceive`] – paths that dress a private page up as a public one
+//! - [`answers`] – apps whose answers are malformed, two at once, or cut short
 //! - [`world`] – the apps and visitors that all of them use
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // a test may panic; its modules are private to it
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
 mod deceive;
 mod poison;
 mod smuggle;

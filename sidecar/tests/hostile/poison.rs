@@ -244,10 +244,11 @@ const INNOCENT: &str = "/p?a=1";
 
 /// Echoes all that it is asked, in body and headers, and says that everybody may keep it.
 fn reflect(seen: &Seen) -> String {
-    let mut echoes = String::new();
-    for (at, line) in seen.head.split("\r\n").enumerate() {
-        echoes += &format!("x-echo-{at}: {line}\r\n");
-    }
+    let lines = seen.head.split("\r\n").enumerate();
+    let echoes: Vec<_> = lines
+        .map(|(at, line)| format!("x-echo-{at}: {line}\r\n"))
+        .collect();
+    let echoes = echoes.concat();
     let body = format!("{}\n{}", seen.head, seen.body);
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\netag: \"v1\"\r\ncache-control: public, max-age=60\r\n{echoes}content-length: {}\r\n\r\n{body}",

@@ -69,6 +69,19 @@ impl Seen {
     }
 }
 
+/// What the app says to a request.
+pub struct Says {
+    pub text: String,
+    /// It closes the connection then.
+    pub closes: bool,
+}
+
+impl From<String> for Says {
+    fn from(text: String) -> Self {
+        Self { text, closes: false }
+    }
+}
+
 /// A sidecar whose every path is a page, before an app that notes what reaches it.
 pub struct World {
     pub site: Arc<Site>,
@@ -86,8 +99,8 @@ impl World {
     }
 
     /// The app answers every request with `answer` of it.
-    pub async fn with(
-        answer: impl Fn(&Seen) -> String + Clone + Send + Sync + 'static,
+    pub async fn with<S: Into<Says>>(
+        answer: impl Fn(&Seen) -> S + Clone + Send + Sync + 'static,
         change: impl FnOnce(&mut Rule),
     ) -> Self {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
@@ -96,9 +109,13 @@ impl World {
             let (answer, notes) = (answer.clone(), notes.clone());
             async move {
                 while let Some(seen) = read(&mut peer).await {
-                    let answer = answer(&seen);
+                    let says = answer(&seen).into();
                     notes.lock().push(seen);
-                    peer.say(&answer).await;
+                    // Who has seen enough may be gone.
+                    let _ = soon(peer.stream.write_all(says.text.as_bytes())).await;
+                    if says.closes {
+                        return;
+                    }
                 }
             }
         })

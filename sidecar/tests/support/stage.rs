@@ -122,10 +122,10 @@ impl Got {
         self.header("cache-status")
     }
 
-    /// The answer to a request of this method: that to a HEAD ends with its head.
+    /// The answer to a request of this method; that to a HEAD ends with its head, and so do 204 and 304.
     pub fn parse_for(method: &str, raw: &[u8]) -> Self {
         let got = Self::parse(raw);
-        let whole = got.whole || method == "HEAD";
+        let whole = got.whole || method == "HEAD" || matches!(got.status, 204 | 304);
         Self { whole, ..got }
     }
 

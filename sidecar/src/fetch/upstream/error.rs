@@ -59,6 +59,12 @@ pub enum UpstreamError {
         /// What hyper said.
         source: Arc<hyper::Error>,
     },
+    /// Its answer has a transfer coding other than `chunked`, which nobody here takes off.
+    #[error("{app} answered with a transfer coding that is not understood: only chunked is")]
+    Coded {
+        /// The app's address.
+        app: Arc<str>,
+    },
     /// The visitor's body broke off, or was malformed, while it went on to the app.
     #[error("the request's body broke off or is malformed")]
     Upload,
@@ -75,6 +81,7 @@ impl UpstreamError {
             Self::Timeout { .. } => "timeout",
             Self::Closed { .. } => "closed",
             Self::Broken { .. } => "broken",
+            Self::Coded { .. } => "coded",
             Self::Upload => "upload",
         }
     }

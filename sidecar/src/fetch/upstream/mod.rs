@@ -34,7 +34,7 @@ use self::{
     pool::{Lease, Leased, Pool},
     upload::{Upload, watch_upload, within},
 };
-use crate::body::Body;
+use crate::{body::Body, serve::hop};
 
 /// How long a connection stays idle. Below the 5 s of Node.js and uvicorn, so that it is the sidecar that closes.
 pub const IDLE: Duration = Duration::from_secs(4);
@@ -139,6 +139,9 @@ impl Upstream {
             return Err(Missed::Failed(self.timed_out(timeout)));
         };
         match answer {
+            Ok(response) if hop::is_coded(response.headers()) => Err(Missed::Failed(UpstreamError::Coded {
+                app: self.app.clone(),
+            })),
             Ok(response) => Ok(self.leased(response, sender, upload)),
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Missed::Unwritten(Box::new(request)),
