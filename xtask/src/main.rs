@@ -3,11 +3,13 @@
 //! - [`cluster`] – a real single-node Kubernetes in a network namespace of its own
 //! - [`images`], [`install`] – the OCI archives; bringing them and the chart into the cluster
 //! - [`demo`] – all of it, shown to a person
+//! - [`bench`] – speed beside nginx, Varnish and Next.js, and what a hit costs
 //! - [`test`], [`generate`] – everything that must hold; files that programs write
 //! - [`tools`] – what it and the checks need, installed and built once, kept in the cache folder
 //! - [`process`] – running commands: progress, tails, Ctrl-C
 //! - [`paths`] – where things are
 
+mod bench;
 mod cluster;
 mod demo;
 mod generate;
@@ -41,6 +43,8 @@ enum Command {
     Images(images::Arguments),
     /// Check and test everything, or a part
     Test(test::Arguments),
+    /// Measure the sidecar beside nginx, Varnish and Next.js
+    Bench(bench::Arguments),
     /// Coppice on a cluster of its own with three replicas of a blog: a route, visits, a purge
     Demo(demo::Arguments),
     /// Write the files that are generated: CRDs, the chart's README
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&paths, &arguments),
         Command::Demo(arguments) => demo::run(&paths, &arguments),
         Command::Generate => generate::write(&paths).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&paths, &arguments).map(|()| ExitCode::SUCCESS),
         Command::Images(arguments) => images::run(&paths, &arguments).map(|()| ExitCode::SUCCESS),
     });
     match done {

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     profile: Profile,
 }
 
-/// A cargo profile that images may be built with.
+/// A cargo profile that images and benchmarks may be built with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Profile {
     /// With link-time optimisation
@@ -37,7 +37,8 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    const fn as_str(self) -> &'static str {
+    /// Its name for cargo.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Dist => "dist",
             Self::Release => "release",

@@ -1,5 +1,8 @@
-//! The system's programs that the cluster runs on, installed by package name where the machine has apt and we are root.
+//! The system's programs that the cluster and the benchmarks run on, installed by package name where the machine has apt
+//! and we are root.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -12,51 +15,44 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 9] = [
-    Program {
-        name: "containerd",
-        package: "containerd",
-    },
-    Program {
-        name: "ctr",
-        package: "containerd",
-    },
-    Program {
-        name: "runc",
-        package: "runc",
-    },
-    Program {
-        name: "etcd",
-        package: "etcd-server",
-    },
-    Program {
-        name: "nft",
-        package: "nftables",
-    },
-    Program {
-        name: "ip",
-        package: "iproute2",
-    },
-    Program {
-        name: "nsenter",
-        package: "util-linux",
-    },
-    Program {
-        name: "conntrack",
-        package: "conntrack",
-    },
-    Program {
-        name: "openssl",
-        package: "openssl",
-    },
+const fn program(name: &'static str, package: &'static str) -> Program {
+    Program { name, package }
+}
+
+/// What the cluster runs on.
+const CLUSTER: [Program; 9] = [
+    program("containerd", "containerd"),
+    program("ctr", "containerd"),
+    program("runc", "runc"),
+    program("etcd", "etcd-server"),
+    program("nft", "nftables"),
+    program("ip", "iproute2"),
+    program("nsenter", "util-linux"),
+    program("conntrack", "conntrack"),
+    program("openssl", "openssl"),
+];
+
+/// What is measured beside the sidecar, and what measures.
+const BENCH: [Program; 4] = [
+    program("nginx", "nginx-light"),
+    program("varnishd", "varnish"),
+    program("wrk", "wrk"),
+    program("taskset", "util-linux"),
 ];
 
 /// Where distributions put the CNI plugins.
 const CNI: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
 
-/// Packages whose services Debian starts when they are installed; the cluster runs its own.
-const SERVICES: [(&str, &str); 2] = [("etcd-server", "etcd"), ("containerd", "containerd")];
+/// Packages whose services Debian starts with the machine; what needs them here runs its own.
+const SERVICES: [(&str, &str); 4] = [
+    ("etcd-server", "etcd"),
+    ("containerd", "containerd"),
+    ("nginx-light", "nginx"),
+    ("varnish", "varnish"),
+];
+/// What Debian asks whether a service may start; a script that says 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// The folder of the CNI plugins.
 pub(crate) fn cni_plugins() -> Option<PathBuf> {
@@ -66,13 +62,28 @@ pub(crate) fn cni_plugins() -> Option<PathBuf> {
         .map(Path::to_path_buf)
 }
 
-/// Installs what is missing, or says by name what to install.
+/// Installs what the cluster lacks, or says by name what to install.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
-    if missing.is_empty() {
+    install(|| {
+        let mut missing = missing(&CLUSTER);
+        if cni_plugins().is_none() {
+            missing.push(CNI_PACKAGE);
+        }
+        missing
+    })
+}
+
+/// Installs what the benchmarks lack, or says by name what to install.
+pub(crate) fn ensure_bench() -> Result<()> {
+    install(|| missing(&BENCH))
+}
+
+fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
+    let packages = missing();
+    if packages.is_empty() {
         return Ok(());
     }
-    let names = missing.join(" ");
+    let names = packages.join(" ");
     if !process::installed("apt-get") {
         bail!("this machine lacks what Debian packages as {names}: install it");
     }
@@ -85,9 +96,11 @@ pub(crate) fn ensure() -> Result<()> {
     process::quiet("apt-get update", apt().args(["update", "-q"]))?;
     let mut install = apt();
     install.args(["install", "-q", "-y", "--no-install-recommends"]);
-    process::quiet("apt-get install", install.args(&missing))?;
-    stop_services(&missing);
-    let still = self::missing();
+    let silence = Silence::begin();
+    process::quiet("apt-get install", install.args(&packages))?;
+    drop(silence);
+    stop_services(&packages);
+    let still = missing();
     if !still.is_empty() {
         bail!(
             "the packages are installed, but what {} should bring is not there",
@@ -98,20 +111,41 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 /// Packages that are not there, judged by what they would bring, so that other distributions' packages count too.
-fn missing() -> Vec<&'static str> {
-    let mut missing: Vec<_> = PROGRAMS
+fn missing(programs: &[Program]) -> Vec<&'static str> {
+    let mut missing: Vec<_> = programs
         .iter()
         .filter(|program| !process::installed(program.name))
         .map(|program| program.package)
         .collect();
-    if cni_plugins().is_none() {
-        missing.push(CNI_PACKAGE);
-    }
     missing.dedup();
     missing
 }
 
-/// A machine's owner did not ask for an etcd and a containerd that run from now on.
+/// While it lives, packages start no service when they are installed. A machine's own policy stays as it is.
+struct Silence {
+    ours: bool,
+}
+
+impl Silence {
+    fn begin() -> Self {
+        let policy = Path::new(POLICY);
+        // Where it cannot be written, apt will fail for the same reason, and say so.
+        let ours = !policy.exists()
+            && fs::write(policy, "#!/bin/sh\nexit 101\n").is_ok()
+            && fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).is_ok();
+        Self { ours }
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
+
+/// A machine's owner did not ask for services that run from now on.
 fn stop_services(installed: &[&str]) {
     if !Path::new("/run/systemd/system").is_dir() {
         return;

@@ -1,0 +1,195 @@
+//! `cargo xtask bench`: the sidecar beside nginx, Varnish and Next.js, in one run on one machine.
+//!
+//! ```text
+//! packages, build ─► cores ─► app ─► for each case: peers start ─► pages are stored, and checked
+//!                                                     └─► rounds: wrk on each peer in turn ─► CPU time, latency, memory
+//!                                                                                               └─► table, JSON
+//! ```
+//!
+//! The server that is measured has one core for itself, the app and the visitors share the other. What counts is the CPU
+//! time of the server's processes for a request: unlike the requests of a second, it says the same on a machine that does
+//! other things too.
+
+mod app;
+mod cases;
+mod client;
+mod configs;
+mod cores;
+mod load;
+mod next;
+mod peers;
+mod purge;
+mod report;
+mod usage;
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use self::app::App;
+use self::cases::{Bench, Case};
+use self::cores::{Cores, Priority};
+use self::peers::{Ground, Peer};
+use self::report::Report;
+use crate::images::Profile;
+use crate::paths::Paths;
+use crate::process;
+use crate::tools::system;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What to measure; everything by default
+    #[arg(long = "case", value_enum, value_name = "CASE", value_delimiter = ',')]
+    cases: Vec<Case>,
+    /// Who takes part
+    #[arg(long, value_enum, value_name = "PEER", value_delimiter = ',', default_values = ["coppice", "nginx", "varnish", "next"])]
+    peers: Vec<Peer>,
+    /// How long each server is under load in a round
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// How often each server is measured; the table shows medians
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
+    rounds: u8,
+    /// How the sidecar is built
+    #[arg(long, value_enum, default_value = "release")]
+    profile: Profile,
+    /// Also write all rounds as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print the cases and end
+    #[arg(long)]
+    list: bool,
+}
+
+/// The command.
+pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for case in Case::value_variants() {
+            if let Some(value) = case.to_possible_value() {
+                let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+                println!("{:<13}{help}", value.get_name());
+            }
+        }
+        return Ok(());
+    }
+    let cases = if arguments.cases.is_empty() {
+        Case::value_variants()
+    } else {
+        &arguments.cases
+    };
+    system::ensure_bench()?;
+    let programs = if arguments.peers.contains(&Peer::Coppice) {
+        build(paths, arguments.profile)?
+    } else {
+        PathBuf::new()
+    };
+    let wanted = arguments.peers.contains(&Peer::Next)
+        && cases
+            .iter()
+            .any(|case| matches!(case, Case::Next | Case::Idle | Case::Start));
+    let next = wanted.then(|| next::built(paths)).transpose()?;
+
+    let folder = Folder::make()?;
+    let _priority = Priority::raise();
+    let mut report = Report::default();
+    let bench = Bench {
+        ground: Ground {
+            programs,
+            next,
+            cores: Cores::take()?,
+            folder: folder.0.clone(),
+        },
+        app: App::start()?,
+        peers: arguments.peers.clone(),
+        seconds: arguments.seconds,
+        rounds: usize::from(arguments.rounds),
+    };
+    report.about = about(arguments);
+    for case in cases {
+        process::check_interrupt()?;
+        case.run(&bench, &mut report)?;
+    }
+    report
+        .about
+        .push(format!("load of the machine in the end: {}", loadavg()));
+    for line in &report.about {
+        println!("{line}");
+    }
+    println!("\n{}", report.table());
+    if let Some(file) = &arguments.json {
+        fs::write(file, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Builds the command and the sidecar; the folder that holds them.
+fn build(paths: &Paths, profile: Profile) -> Result<PathBuf> {
+    let mut cargo = process::cargo(paths);
+    cargo.args(["build", "--locked", "--profile", profile.as_str()]);
+    cargo.args(["--package", "coppice-cli", "--package", "coppice-sidecar"]);
+    process::quiet("cargo build", &mut cargo)?;
+    Ok(paths.cargo()?.target.join(profile.as_str()))
+}
+
+/// What a reader must know to weigh the numbers.
+fn about(arguments: &Arguments) -> Vec<String> {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("an unknown processor", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        });
+    let version = |program: &str, flag: &str| {
+        let output = process::command(program).arg(flag).output().ok();
+        // Both say it on standard error.
+        let said = output.map(|output| [output.stdout, output.stderr].concat());
+        let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
+        let first = said.lines().next().unwrap_or_default();
+        first.trim_start_matches("nginx version: ").to_owned()
+    };
+    vec![
+        format!(
+            "{processor}; a core for the server, a core for the app and wrk with {} connections",
+            load::CONNECTIONS
+        ),
+        format!(
+            "coppice dev --quiet, profile {}; {}; {}",
+            arguments.profile.as_str(),
+            version("nginx", "-v"),
+            version("varnishd", "-V")
+        ),
+        format!(
+            "medians of {} rounds of {} s",
+            arguments.rounds, arguments.seconds
+        ),
+        format!("load of the machine in the beginning: {}", loadavg()),
+    ]
+}
+
+/// The average number of processes that ran or wanted to, in the last minute.
+fn loadavg() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// A folder that is removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self> {
+        let folder = env::temp_dir().join(format!("coppice-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
