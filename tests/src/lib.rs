@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod command;
 mod dump;
 pub mod node;
+pub mod npm;
 pub mod operator;
 pub mod space;
 pub mod stream;

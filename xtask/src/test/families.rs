@@ -23,6 +23,8 @@ pub(super) enum Need {
     Coppice,
     /// Helm, kubeconform and kubectl
     Tools,
+    /// The suite for HTTP/2
+    H2spec,
     /// A cluster that runs
     Cluster,
     /// The images, built and loaded, and the chart installed
@@ -35,6 +37,7 @@ impl Need {
         match self {
             Self::Coppice => "build coppice",
             Self::Tools => "tools",
+            Self::H2spec => "h2spec",
             Self::Cluster => "cluster",
             Self::Install => "install",
         }
@@ -45,6 +48,7 @@ impl Need {
 pub(super) fn needs(part: Part) -> Vec<Need> {
     match part {
         Part::Dev | Part::Frameworks => vec![Need::Coppice],
+        Part::Conformance => vec![Need::Coppice, Need::H2spec],
         Part::Chart => vec![Need::Tools],
         _ => vec![Need::Cluster, Need::Coppice, Need::Install],
     }
@@ -103,6 +107,7 @@ impl Stage {
                 Ok(())
             }
             Need::Tools => tools.ensure(&[Tool::Helm, Tool::Kubeconform, Tool::Kubectl]),
+            Need::H2spec => tools.ensure(&[Tool::H2spec]),
             Need::Cluster => {
                 tools.ensure(&[Tool::Helm, Tool::Kubeconform, Tool::Kubectl])?;
                 self.started_cluster = cluster.up()?;

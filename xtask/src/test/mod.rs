@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands, or a part of it.
 //!
 //! ```text
-//! fmt  clippy  deny  generated ─► build tests ─► unit ─► build coppice ─► dev  frameworks  chart
+//! fmt  clippy  deny  generated ─► build tests ─► unit ─► build coppice ─► dev  frameworks  conformance  chart
 //!                                            └─► cluster ─► images ─► install ─► admit  inject  serve  purge  disrupt
 //! ```
 //!
@@ -65,6 +65,8 @@ pub(crate) enum Part {
     Dev,
     /// Real framework apps behind coppice dev
     Frameworks,
+    /// Public conformance suites: HTTP caching, HTTP/2, Cache-Status
+    Conformance,
     /// The chart: lint, schemas, what it renders
     Chart,
     /// The API server's checks of both kinds
@@ -91,6 +93,7 @@ impl Part {
             Self::Unit => "unit",
             Self::Dev => "dev",
             Self::Frameworks => "frameworks",
+            Self::Conformance => "conformance",
             Self::Chart => "chart",
             Self::Admit => "admit",
             Self::Inject => "inject",
@@ -110,12 +113,16 @@ impl Part {
 
     /// Whether it is a test program of the crate `coppice-tests`.
     const fn is_family(self) -> bool {
-        self.on_cluster() || matches!(self, Self::Dev | Self::Frameworks | Self::Chart)
+        self.on_cluster()
+            || matches!(
+                self,
+                Self::Dev | Self::Frameworks | Self::Conformance | Self::Chart
+            )
     }
 
     /// Whether it cannot do without programs built with Go.
     const fn with_tools(self) -> bool {
-        self.on_cluster() || matches!(self, Self::Chart | Self::Generated)
+        self.on_cluster() || matches!(self, Self::Conformance | Self::Chart | Self::Generated)
     }
 }
 

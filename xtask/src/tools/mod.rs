@@ -29,6 +29,9 @@ const KUBERNETES: &str = "v1.35.4";
 /// The folder with the module that builds Kubernetes, below `xtask/`.
 const MODULE: &str = "tools/kubernetes";
 
+/// The one that builds h2spec, whose own releases pin nothing that they are built from.
+const H2SPEC: &str = "tools/h2spec";
+
 /// A program built from a Go module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Tool {
@@ -43,6 +46,7 @@ pub(crate) enum Tool {
     Helm,
     HelmDocs,
     Kubeconform,
+    H2spec,
 }
 
 impl Tool {
@@ -73,6 +77,7 @@ impl Tool {
             Self::Helm => "helm",
             Self::HelmDocs => "helm-docs",
             Self::Kubeconform => "kubeconform",
+            Self::H2spec => "h2spec",
         }
     }
 
@@ -90,6 +95,7 @@ impl Tool {
             Self::Helm => Source::Module("helm.sh/helm/v4/cmd/helm@v4.3.1"),
             Self::HelmDocs => Source::Module("github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2"),
             Self::Kubeconform => Source::Module("github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"),
+            Self::H2spec => Source::Pinned(H2SPEC, "github.com/summerwind/h2spec/cmd/h2spec"),
         }
     }
 
@@ -112,11 +118,13 @@ enum Source {
     Kubernetes,
     /// A package of the module in `tools/kubernetes`.
     Own(&'static str),
+    /// A package that another folder's module pins, with all that it is built from.
+    Pinned(&'static str, &'static str),
     /// A package that `go install` takes by name.
     Module(&'static str),
 }
 
-const ALL: [Tool; 11] = [
+const ALL: [Tool; 12] = [
     Tool::KubeApiserver,
     Tool::KubeControllerManager,
     Tool::KubeScheduler,
@@ -128,6 +136,7 @@ const ALL: [Tool; 11] = [
     Tool::Helm,
     Tool::HelmDocs,
     Tool::Kubeconform,
+    Tool::H2spec,
 ];
 
 /// The folder of built programs.
@@ -142,9 +151,12 @@ impl Tools {
     /// The folder for what this checkout pins; nothing is built yet.
     pub(crate) fn new(paths: &Paths) -> Result<Self> {
         let module = paths.root.join("xtask").join(MODULE);
+        let h2spec = paths.root.join("xtask").join(H2SPEC);
         let mut hash = Sha256::new();
-        for file in ["go.mod", "go.sum", "tools.go", "pause/main.go"] {
-            let path = module.join(file);
+        let of_kubernetes = ["go.mod", "go.sum", "tools.go", "pause/main.go"];
+        let of_h2spec = ["go.mod", "go.sum"].map(|file| h2spec.join(file));
+        let files = of_kubernetes.map(|file| module.join(file));
+        for path in files.into_iter().chain(of_h2spec) {
             let text = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
             hash.update(text.len().to_be_bytes());
             hash.update(text);
@@ -204,9 +216,14 @@ impl Tools {
 
     /// Whether what is missing could be built here: Go is there, or Python to get it with.
     pub(crate) fn obtainable(&self, paths: &Paths) -> bool {
-        self.missing(&[Tool::Helm, Tool::HelmDocs, Tool::Kubeconform, Tool::Kubectl])
-            .is_empty()
-            || go::obtainable(paths)
+        let wanted = [
+            Tool::Helm,
+            Tool::HelmDocs,
+            Tool::Kubeconform,
+            Tool::Kubectl,
+            Tool::H2spec,
+        ];
+        self.missing(&wanted).is_empty() || go::obtainable(paths)
     }
 
     fn missing(&self, wanted: &[Tool]) -> Vec<Tool> {
@@ -222,7 +239,7 @@ impl Tools {
         };
         let label = match first.source() {
             Source::Kubernetes => format!("Kubernetes {KUBERNETES} ({} programs)", rest.len() + 1),
-            Source::Own(_) => first.as_str().to_owned(),
+            Source::Own(_) | Source::Pinned(..) => first.as_str().to_owned(),
             Source::Module(module) => {
                 let version = module.rsplit('@').next().unwrap_or_default();
                 format!("{} {version}", first.as_str())
@@ -263,6 +280,11 @@ impl Tools {
                 command.args(["install", "-v", "-trimpath", "-ldflags", stripped, module]);
             }
             Some(Source::Own(package)) => {
+                command.args(["build", "-v", "-trimpath", "-ldflags", stripped, "-o"]);
+                command.arg(into).arg(package);
+            }
+            Some(Source::Pinned(module, package)) => {
+                command.current_dir(self.paths.root.join("xtask").join(module));
                 command.args(["build", "-v", "-trimpath", "-ldflags", stripped, "-o"]);
                 command.arg(into).arg(package);
             }
