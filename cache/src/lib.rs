@@ -2,6 +2,7 @@
 //! ledger's head are arguments.
 
 pub mod cache_status;
+pub mod conditions;
 pub mod config;
 pub mod control;
 pub mod flights;
@@ -18,6 +19,7 @@ pub mod outcome;
 pub mod page;
 pub mod path;
 pub mod pattern;
+pub mod range;
 pub mod routes;
 pub mod store;
 pub mod template;
