@@ -377,6 +377,9 @@ impl World {
             tags,
             stamp: flight.ticket.stamp(),
             stored: self.moment(),
+            tagged: false,
+            compressible: false,
+            encodings: Box::default(),
         })
     }
 
@@ -386,9 +389,7 @@ impl World {
         prop_assert_eq!(self.flights.overtake(&mk_key(PATHS[path]), self.moment()), counts);
         if counts {
             self.unsafe_requests.push((self.event, self.now, path));
-            if let Some(page) = self.store.get(&mk_key(PATHS[path])) {
-                page.invalidate();
-            }
+            self.store.invalidate(&mk_key(PATHS[path]));
         }
         Ok(())
     }

@@ -2,10 +2,12 @@
 //! ledger's head are arguments.
 
 pub mod cache_status;
+pub mod coding;
 pub mod conditions;
 pub mod config;
 pub mod control;
 pub mod flights;
+pub mod form;
 #[cfg(test)]
 mod histories;
 pub mod hostname;

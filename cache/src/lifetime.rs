@@ -8,6 +8,7 @@ use compact_str::CompactString;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
+    coding,
     config::Interval,
     control::{CacheControl, Vary},
     key::Key,
@@ -118,7 +119,8 @@ pub enum Unstorable {
     SetCookie,
     /// `Vary` names what the key does not hold.
     Vary,
-    /// A body that is encoded although identity was asked for.
+    /// A body that is encoded although identity was asked for, while others get it in another coding. One that everybody
+    /// gets encoded in the same way, whatever they accept, is stored as it is.
     ContentEncoding,
     /// A stream of events.
     EventStream,
@@ -186,7 +188,10 @@ fn storable(plan: &Plan, key: &Key, status: StatusCode, headers: &HeaderMap) -> 
     let sets_cookie = headers.contains_key(header::SET_COOKIE);
     refuse(sets_cookie && !rule.overrides.set_cookie, Unstorable::SetCookie)?;
     refuse(Vary::of(headers) == Vary::Matters, Unstorable::Vary)?;
-    refuse(is_encoded(headers), Unstorable::ContentEncoding)?;
+    refuse(
+        is_encoded(headers) && coding::varies(headers),
+        Unstorable::ContentEncoding,
+    )?;
     refuse(is_event_stream(headers), Unstorable::EventStream)?;
     let comes_back = status.is_redirection() && location::comes_back(headers.get(header::LOCATION), key);
     refuse(comes_back, Unstorable::Redirect)?;
@@ -381,7 +386,8 @@ mod tests {
     #[case(200, &["vary: RSC, Accept-Encoding"], "store")]
     #[case(200, &["vary: Cookie"], "vary")]
     #[case(200, &["vary: *"], "vary")]
-    #[case(200, &["content-encoding: gzip"], "content-encoding")]
+    #[case(200, &["content-encoding: gzip"], "store")]
+    #[case(200, &["content-encoding: gzip", "vary: accept-encoding"], "content-encoding")]
     #[case(200, &["content-encoding: identity"], "store")]
     #[case(200, &["content-type: Text/Event-Stream; charset=utf-8"], "event-stream")]
     #[case(200, &["content-type: text/html"], "store")]

@@ -62,5 +62,8 @@ pub(crate) fn mk_page(plan: &Plan, path: &str, stamp: u64, length: usize) -> Pag
         tags: TagSet::new(plan.tags(path), []).expect("few tags"),
         stamp,
         stored: Moment(0),
+        tagged: false,
+        compressible: false,
+        encodings: Box::default(),
     })
 }

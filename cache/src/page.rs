@@ -17,6 +17,8 @@ use compact_str::CompactString;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
+    coding::{Coding, Encoded},
+    conditions,
     key::Key,
     ledger::{Facts, Ledger, Strategy, Tags},
     outcome::Outcome,
@@ -43,6 +45,8 @@ pub struct Page {
     outcome: AtomicU8,
     /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
     retry_at: AtomicU64,
+    /// A set of codings that the body is, or has been, compressed with, or soon will be.
+    wished: AtomicU8,
 }
 
 /// What a page is made of.
@@ -68,6 +72,12 @@ pub struct Parts {
     pub stamp: u64,
     /// When it was complete.
     pub stored: Moment,
+    /// The app gave it no `ETag`: the one among the headers is [`conditions::tag_of`] its body.
+    pub tagged: bool,
+    /// The body may be compressed, and is long enough for it.
+    pub compressible: bool,
+    /// The body in other codings, each smaller than the body itself.
+    pub encodings: Box<[Encoded]>,
 }
 
 /// The tags of a page: those of its rule, then those that the app named.
@@ -175,6 +185,7 @@ impl Page {
             visited: AtomicU64::new(0),
             outcome: AtomicU8::new(0),
             retry_at: AtomicU64::new(0),
+            wished: AtomicU8::new(parts.encodings.iter().fold(0, |set, own| set | own.coding.bit())),
             parts,
         }
     }
@@ -207,6 +218,75 @@ impl Page {
     /// The identity body.
     pub fn body(&self) -> &Bytes {
         &self.parts.body
+    }
+
+    /// The app gave it no `ETag`, and the one that it has is of our making.
+    pub fn is_tagged(&self) -> bool {
+        self.parts.tagged
+    }
+
+    /// Its body may be sent compressed.
+    pub fn is_compressible(&self) -> bool {
+        self.parts.compressible
+    }
+
+    /// The body in a coding, if it has been made and is smaller.
+    pub fn encoded(&self, coding: Coding) -> Option<&Encoded> {
+        self.parts.encodings.iter().find(|own| own.coding == coding)
+    }
+
+    /// Asks for the body in a coding. True for the first who does: it is theirs to have it made.
+    pub fn wish(&self, coding: Coding) -> bool {
+        let is_new = |set: u8| set & coding.bit() == 0;
+        // Most who come here come too late, and only read.
+        is_new(self.wished.load(Ordering::Relaxed))
+            && is_new(self.wished.fetch_or(coding.bit(), Ordering::Relaxed))
+    }
+
+    /// The coding could not be made now: somebody else may ask for it.
+    pub fn unwish(&self, coding: Coding) {
+        self.wished.fetch_and(!coding.bit(), Ordering::Relaxed);
+    }
+
+    /// Both have one and the same body.
+    pub fn has_body_of(&self, other: &Self) -> bool {
+        let (own, others) = (self.body(), other.body());
+        // Of two empty bodies nobody can tell, and they need no coding.
+        !own.is_empty() && own.as_ptr() == others.as_ptr() && own.len() == others.len()
+    }
+
+    /// The page with one more encoding. What purges, visits and failures have left on it stays, as of now: whoever could
+    /// leave more on it that must not be lost is kept away meanwhile by the store.
+    pub fn with(&self, coding: Coding, body: Bytes) -> Self {
+        let mut encodings = self.parts.encodings.to_vec();
+        encodings.retain(|own| own.coding != coding);
+        let etag = self.header(&http::header::ETAG).map(conditions::weakened);
+        encodings.push(Encoded { coding, body, etag });
+        let page = Self::new(Parts {
+            encodings: encodings.into(),
+            ..self.parts.clone()
+        });
+        // Before the effect: who sees this head sees what the lines up to it did.
+        let checked = self.checked.load(Ordering::Acquire);
+        page.take_over(self);
+        page.checked.store(checked, Ordering::Release);
+        page.wished
+            .fetch_or(self.wished.load(Ordering::Relaxed), Ordering::Relaxed);
+        page
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let mut named = self.parts.headers.iter().filter(|(own, _)| own == name);
+        named.next().map(|(_, value)| value)
+    }
+
+    /// Takes over all that was left on the page that it is a copy of.
+    fn take_over(&self, old: &Self) {
+        self.effect
+            .store(old.effect.load(Ordering::Acquire), Ordering::Release);
+        self.inherit(old);
+        self.retry_at
+            .store(old.retry_at.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Its tags.
@@ -245,11 +325,7 @@ impl Page {
             tags: self.parts.tags.under(&tags)?,
             ..self.parts.clone()
         });
-        page.effect
-            .store(self.effect.load(Ordering::Acquire), Ordering::Release);
-        page.inherit(self);
-        page.retry_at
-            .store(self.retry_at.load(Ordering::Relaxed), Ordering::Relaxed);
+        page.take_over(self);
         Ok(page)
     }
 
@@ -349,7 +425,7 @@ impl Page {
         (until > 0).then_some(Moment(until))
     }
 
-    /// What it takes of the memory budget: body, headers, tags, key and bookkeeping, in bytes.
+    /// What it takes of the memory budget: body and its encodings, headers, tags, key and bookkeeping, in bytes.
     pub fn weight(&self) -> u64 {
         let headers: usize = self
             .parts
@@ -364,7 +440,8 @@ impl Page {
             + self.parts.key.weight()
             + headers
             + self.parts.tags.weight()
-            + self.parts.body.len();
+            + self.parts.body.len()
+            + self.parts.encodings.iter().map(Encoded::weight).sum::<usize>();
         total as u64
     }
 }

@@ -12,10 +12,11 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use quick_cache::{OptionsBuilder, Weighter, sync::Cache, sync::DefaultLifecycle};
 
-use crate::{key::Key, page::Page, routes::Plan};
+use crate::{coding::Coding, key::Key, page::Page, routes::Plan};
 
 /// The largest body that a rule stores unless it says otherwise; shards are cut so that several such pages fit into one.
 const LARGEST: u64 = 10 << 20;
@@ -161,13 +162,45 @@ impl Store {
             }
             page.inherit(&stored);
         }
+        self.place(page);
+        Inserted::Stored
+    }
+
+    /// Puts a page in the place of what is stored under its key; for who is `writing`.
+    fn place(&self, page: Arc<Page>) {
         self.pages.insert(page.key().clone(), page.clone());
         // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new
         // it goes before others.
         if !self.pages.contains_key(&**page.key()) {
             self.pages.insert(page.key().clone(), page);
         }
-        Inserted::Stored
+    }
+
+    /// Adds a page's body in a coding to what is stored, weighed anew. False: the page has gone or another has taken its
+    /// place meanwhile, which stays as it is, or the two bodies together are too heavy.
+    pub fn encode(&self, page: &Page, coding: Coding, body: Bytes) -> bool {
+        let _writing = self.writing.lock();
+        let Some(stored) = self.pages.peek(&**page.key()) else {
+            return false;
+        };
+        if !stored.has_body_of(page) {
+            return false;
+        }
+        let encoded = Arc::new(stored.with(coding, body));
+        let fits = self.fits(encoded.weight());
+        if fits {
+            self.place(encoded);
+        }
+        fits
+    }
+
+    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. Not while a page is replaced by a copy of itself,
+    /// which would lose it.
+    pub fn invalidate(&self, key: &Key) {
+        let _writing = self.writing.lock();
+        if let Some(page) = self.pages.peek(key) {
+            page.invalidate();
+        }
     }
 
     /// A page of this weight can be stored.

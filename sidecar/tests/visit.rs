@@ -112,26 +112,6 @@ async fn visit_head_is_answered_from_the_store() {
     assert!(stage.app.is_idle());
 }
 
-#[rstest]
-#[case("if-none-match: \"x\"\r\n")]
-#[case("if-modified-since: Sun, 22 Nov 2026 10:00:00 GMT\r\n")]
-#[case("range: bytes=0-1\r\n")]
-#[case("cache-control: no-cache\r\npragma: no-cache\r\n")]
-#[tokio::test]
-async fn visit_gets_the_whole_page_whatever_its_conditions(#[case] headers: &str) {
-    let mut stage = Stage::new().await;
-    let page = "etag: \"x\"\r\nlast-modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n";
-    stage
-        .ask("GET", "/a", "", |asked| asked.answer("200 OK", page, "whole"))
-        .await;
-    let got = stage.get_with("/a", headers).await;
-    assert_eq!(
-        (got.status, got.outcome(), got.body.as_str()),
-        (200, "HIT", "whole")
-    );
-    assert_eq!(got.header("etag"), "\"x\"");
-}
-
 #[tokio::test]
 async fn visit_sees_the_rules_word_on_freshness_and_no_tags() {
     let mut stage = Stage::new().await;

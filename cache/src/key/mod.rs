@@ -192,6 +192,20 @@ pub struct Lookup {
     pub plan: Arc<Plan>,
     /// The visitor wants the head alone.
     pub head: bool,
+    /// What else the visitor's request says of the answer's form.
+    pub wants: Wants,
+}
+
+/// Which headers of a visitor's request choose among the forms of one page. Noted while the request is read, so that a
+/// visitor who wants none of it costs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// A condition on the page itself (`If-None-Match` and its kin).
+    pub condition: bool,
+    /// `Range`.
+    pub range: bool,
+    /// `Accept-Encoding`.
+    pub coding: bool,
 }
 
 impl Lookup {
@@ -235,6 +249,7 @@ impl Routes {
             key: key.clone(),
             plan: plan.clone(),
             head: false,
+            wants: Wants::default(),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{Key, Lookup, X_FORWARDED_HOST, X_FORWARDED_PROTO, host, query};
+use super::{Key, Lookup, Wants, X_FORWARDED_HOST, X_FORWARDED_PROTO, host, query};
 use crate::{
     config::{Rule, Scheme},
     outcome::{PassReason, RefuseReason},
@@ -73,6 +73,7 @@ fn place(
         )),
         plan: Arc::clone(plan),
         head: parts.method == Method::HEAD,
+        wants: Wants::of(&parts.headers),
     };
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(Reading::Pass {
@@ -182,6 +183,28 @@ fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason
         "content-length" => (value.as_bytes() != b"0").then_some(PassReason::Body),
         _ if name.starts_with("next-router-") => Some(PassReason::Variant),
         _ => None,
+    }
+}
+
+impl Wants {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut wants = Self::default();
+        for name in headers.keys() {
+            wants.note(name);
+        }
+        wants
+    }
+
+    fn note(&mut self, name: &HeaderName) {
+        match *name {
+            header::IF_NONE_MATCH
+            | header::IF_MODIFIED_SINCE
+            | header::IF_MATCH
+            | header::IF_UNMODIFIED_SINCE => self.condition = true,
+            header::RANGE => self.range = true,
+            header::ACCEPT_ENCODING => self.coding = true,
+            _ => {}
+        }
     }
 }
 

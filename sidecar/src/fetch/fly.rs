@@ -1,9 +1,10 @@
 //! A flight, from its request to the store.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use coppice_cache::{
+    coding, conditions,
     flights::{Landing, Ticket},
     key::Lookup,
     lifetime::{self, Judgement, Unstorable},
@@ -11,7 +12,7 @@ use coppice_cache::{
     page::{Page, Parts, TagSet},
     store::Inserted,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::ETAG};
 use http_body::Body as _;
 
 use super::{
@@ -145,7 +146,11 @@ impl Pilot {
     /// The answer becomes a page, if its body arrives whole and nothing overtakes it.
     async fn collect(&self, status: StatusCode, mut headers: HeaderMap, body: Body, tags: TagSet) {
         self.shared.flights.lock().learn(&self.ticket, &tags);
+        let compressible = coding::may_compress(&headers, body.size_hint().exact());
         lifetime::page_headers(&self.lookup.plan, &mut headers);
+        if compressible {
+            coding::vary(&mut headers);
+        }
         if !self.has_room_for(&headers) {
             return self.give_up(Unstorable::NoRoom);
         }
@@ -159,7 +164,7 @@ impl Pilot {
         self.flight.enter(Phase::Answer(answer.clone()));
         match self.receive(body).await {
             Collected::Whole(body) => {
-                let page = Arc::new(self.page(status, &headers, body, tags.clone()));
+                let page = Arc::new(self.page(&answer, body, tags.clone(), compressible));
                 let stored = self.store(&page, &tags);
                 self.flight.enter(Phase::Landed { page, stored });
                 self.flight.tee.reveal();
@@ -267,19 +272,28 @@ impl Pilot {
         tee.is_read()
     }
 
-    fn page(&self, status: StatusCode, headers: &HeaderMap, body: Bytes, tags: TagSet) -> Page {
+    fn page(&self, answer: &Answer, body: Bytes, tags: TagSet, compressible: bool) -> Page {
         let plan = &self.lookup.plan;
+        let mut headers = Cow::Borrowed(&*answer.headers);
+        // Only a 200 has conditions.
+        let tagged = answer.status == StatusCode::OK && !headers.contains_key(ETAG);
+        if tagged {
+            headers.to_mut().insert(ETAG, conditions::tag_of(&body));
+        }
         Page::new(Parts {
             key: self.lookup.key.clone(),
             route: plan.route.clone(),
             rule: plan.name.clone(),
             fingerprint: plan.fingerprint,
-            status,
-            headers: lifetime::compact(headers),
+            status: answer.status,
+            headers: lifetime::compact(&headers),
+            compressible: compressible && body.len() as u64 >= coding::LEAST,
             body,
             tags,
             stamp: self.ticket.stamp(),
             stored: self.shared.clock.now(),
+            tagged,
+            encodings: Box::default(),
         })
     }
 

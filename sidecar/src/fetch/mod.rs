@@ -5,8 +5,10 @@
 //!                        └──Join───────────────┐
 //!                                 Flight ◄─────┘ ──► Fetched: streamed while it arrives, whole, failed, or pass through
 //! Fetcher::regenerate ──► queue (10 at once, the hottest first) ──► the same flights
+//! Fetcher::compress ──► a stored page's body in another coding, made once
 //! ```
 
+mod compress;
 mod flight;
 mod fly;
 mod queue;
@@ -16,6 +18,7 @@ pub mod upstream;
 use std::{sync::Arc, time::Duration};
 
 use coppice_cache::{
+    coding::Coding,
     flights::{Boarding, Flights},
     key::{Key, Lookup},
     ledger::Ledger,
@@ -35,6 +38,7 @@ use tokio::{
 };
 
 use self::{
+    compress::Compressor,
     flight::{Flight, Phase},
     queue::Queue,
 };
@@ -62,6 +66,7 @@ struct Shared {
     /// Held for state alone, never across an await.
     flights: Mutex<Flights<Flight>>,
     queue: Mutex<Queue>,
+    compressor: Compressor,
 }
 
 /// What came of waiting for a new page.
@@ -185,6 +190,7 @@ impl Fetcher {
                 upstream,
                 flights: Mutex::default(),
                 queue: Mutex::default(),
+                compressor: Compressor::default(),
             }),
         }
     }
@@ -251,14 +257,17 @@ impl Fetcher {
         told
     }
 
+    /// Has the body of a page made in a coding, behind those who visit it. Asking twice changes nothing.
+    pub fn compress(&self, page: &Page, coding: Coding) {
+        self.shared.compressor.ask(&self.shared.store, page, coding);
+    }
+
     /// An unsafe request to this URL succeeded (RFC 9111 §4.4): on this replica its page expires, at most once in 3 s, so
     /// that a client that writes all the time does not switch the cache off.
     pub fn invalidate(&self, key: &Arc<Key>) {
         let mut flights = self.shared.flights.lock();
-        if flights.overtake(key, self.shared.clock.now())
-            && let Some(page) = self.shared.store.get(key)
-        {
-            page.invalidate();
+        if flights.overtake(key, self.shared.clock.now()) {
+            self.shared.store.invalidate(key);
         }
     }
 

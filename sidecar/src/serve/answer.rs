@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use coppice_cache::{
     cache_status::{Answer, CacheStatus},
-    key::Lookup,
+    conditions::Met,
+    form::{self, Form},
+    key::{Lookup, Wants},
     lifetime::Lifetime,
     outcome::{Forward, Outcome, RefuseReason},
     page::Page,
@@ -19,10 +21,11 @@ use http_body::Body as _;
 use super::{
     Answered,
     pass::{self, CACHE_STATUS, X_COPPICE_CACHE},
+    shape::{self, Shape},
 };
 use crate::{
     body::Body,
-    fetch::{Failure, Fallback, Streamed},
+    fetch::{Failure, Fallback, Fetcher, Streamed},
 };
 
 /// What a visitor is told of a page that is stale: nobody may keep it.
@@ -34,14 +37,15 @@ static TAGS: [HeaderName; 2] = [
     HeaderName::from_static("surrogate-key"),
 ];
 
-/// Headers that every answer of the cache adds.
-const OWN_HEADERS: usize = 5;
-
 /// Makes the answers to one look-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Answers<'a> {
     /// What was looked up.
     pub lookup: &'a Lookup,
+    /// The headers of the visitor's request.
+    pub asked: &'a HeaderMap,
+    /// Has bodies compressed.
+    pub fetcher: &'a Fetcher,
     /// Now.
     pub now: Moment,
     /// `Cache-Status` names the key.
@@ -130,28 +134,28 @@ impl Answers<'_> {
             outcome,
             ..self.said_forwarded(waited, joined, stored, status, Duration::ZERO)
         };
-        let mut headers = HeaderMap::clone(&headers);
-        if stored {
-            headers.insert(CACHE_CONTROL, self.lookup.plan.cache_control().clone());
+        let met = form::of_head(status, &headers, self.lookup, self.asked);
+        let mut shape = match met {
+            Met::Go => Shape {
+                status,
+                headers: HeaderMap::clone(&headers),
+                length: body.size_hint().exact(),
+                body: Body::stream(body),
+                own: false,
+            },
+            // Who has the page already does not read it; the flight goes on.
+            Met::NotModified => shape::not_modified(headers.iter()),
+            Met::Failed => shape::failed(),
+        };
+        if stored && !shape.own {
+            let control = self.lookup.plan.cache_control().clone();
+            shape.headers.insert(CACHE_CONTROL, control);
         } else if !self.lookup.plan.rule.keep_tags {
             for name in &TAGS {
-                headers.remove(name);
+                shape.headers.remove(name);
             }
         }
-        let length = body.size_hint().exact();
-        let body = if self.lookup.head {
-            Body::empty()
-        } else {
-            Body::stream(body)
-        };
-        self.finish(
-            status,
-            headers,
-            length,
-            body,
-            said,
-            stored.then_some(Duration::ZERO),
-        )
+        self.finish(shape, said, stored.then_some(Duration::ZERO))
     }
 
     /// The app gave no answer, and there is no page that may serve.
@@ -201,36 +205,44 @@ impl Answers<'_> {
     }
 
     fn page(&self, page: &Page, age: Duration, control: &HeaderValue, said: Said) -> Answered {
-        let mut headers = HeaderMap::with_capacity(page.headers().len() + OWN_HEADERS);
-        for (name, value) in page.headers() {
-            headers.append(name, value.clone());
-        }
-        headers.insert(CACHE_CONTROL, control.clone());
-        headers.insert(AGE, HeaderValue::from(age.as_secs()));
-        let bytes = page.body().clone();
-        let length = Some(bytes.len() as u64);
-        let body = if self.lookup.head {
-            Body::empty()
+        // Most who are not browsers want nothing but the page.
+        let form = if self.lookup.wants == Wants::default() {
+            Form::WHOLE
         } else {
-            Body::whole(bytes)
+            Form::of(page, self.lookup, self.asked)
         };
-        self.finish(page.status(), headers, length, body, said, Some(age))
+        if let Form::Whole {
+            wish: Some(coding), ..
+        } = form
+        {
+            self.fetcher.compress(page, coding);
+        }
+        let mut shape = Shape::of(page, &form);
+        if !shape.own {
+            shape.headers.insert(CACHE_CONTROL, control.clone());
+            shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
+        }
+        self.finish(shape, said, Some(age))
     }
 
-    fn finish(
-        &self,
-        status: StatusCode,
-        mut headers: HeaderMap,
-        length: Option<u64>,
-        body: Body,
-        said: Said,
-        age: Option<Duration>,
-    ) -> Answered {
+    fn finish(&self, shape: Shape, said: Said, age: Option<Duration>) -> Answered {
+        let Shape {
+            status,
+            mut headers,
+            length,
+            body,
+            ..
+        } = shape;
         self.say(&mut headers, said);
-        if let Some(length) = length {
+        let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if let Some(length) = length.filter(|_| has_body) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let mut response = Response::new(body);
+        let mut response = Response::new(if has_body && !self.lookup.head {
+            body
+        } else {
+            Body::empty()
+        });
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Answered {

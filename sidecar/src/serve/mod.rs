@@ -9,6 +9,7 @@ pub mod answer;
 pub mod first;
 pub mod hop;
 pub mod pass;
+mod shape;
 pub mod strict;
 pub mod upgrade;
 pub mod visit;

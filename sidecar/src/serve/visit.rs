@@ -47,12 +47,12 @@ pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> An
 async fn look_up(site: &Arc<Site>, peer: IpAddr, request: Request<Body>, lookup: &Lookup) -> Answered {
     let (page, verdict) = site.fetcher.look_up(lookup);
     match (verdict, page) {
-        (Verdict::Hit, Some(page)) => answers(site, lookup).hit(&page),
+        (Verdict::Hit, Some(page)) => answers(site, lookup, &request).hit(&page),
         (Verdict::Stale { regenerate }, Some(page)) => {
             if regenerate {
                 site.fetcher.regenerate(lookup, site.clock.now());
             }
-            answers(site, lookup).stale(&page, None)
+            answers(site, lookup, &request).stale(&page, None)
         }
         (Verdict::Wait { fallback }, page) => {
             let old = page.filter(|_| fallback);
@@ -73,16 +73,16 @@ async fn fetch(
     old: Option<Arc<Page>>,
     waited: Waited,
 ) -> Answered {
-    let fetched = site.fetcher.fetch(lookup, old).await;
-    let answers = answers(site, lookup);
-    match fetched {
-        Fetched::Page { page, joined, stored } => answers.fetched(&page, waited, joined, stored),
-        Fetched::There(page) => answers.hit(&page),
-        Fetched::Stream(streamed) => answers.streamed(streamed, waited),
-        Fetched::Old { page, why } => answers.stale(&page, Some(why)),
+    match site.fetcher.fetch(lookup, old).await {
+        Fetched::Page { page, joined, stored } => {
+            answers(site, lookup, &request).fetched(&page, waited, joined, stored)
+        }
+        Fetched::There(page) => answers(site, lookup, &request).hit(&page),
+        Fetched::Stream(streamed) => answers(site, lookup, &request).streamed(streamed, waited),
+        Fetched::Old { page, why } => answers(site, lookup, &request).stale(&page, Some(why)),
         Fetched::Failed { error, joined } => {
             site.metrics.unanswered(error.as_str());
-            answers.failed(&error, waited, joined)
+            answers(site, lookup, &request).failed(&error, waited, joined)
         }
         Fetched::Pass(reason) => {
             let reason = PassReason::Unstorable(reason);
@@ -108,9 +108,11 @@ async fn pass(
 }
 
 /// As of now: the time has gone on while somebody waited.
-fn answers<'a>(site: &Site, lookup: &'a Lookup) -> Answers<'a> {
+fn answers<'a>(site: &'a Site, lookup: &'a Lookup, request: &'a Request<Body>) -> Answers<'a> {
     Answers {
         lookup,
+        asked: request.headers(),
+        fetcher: &site.fetcher,
         now: site.clock.now(),
         dev: site.dev,
     }

@@ -104,6 +104,8 @@ pub struct Got {
     /// Names in lower case; of several fields of a name, the values with a comma between them.
     pub headers: HashMap<String, String>,
     pub body: String,
+    /// The body as bytes came, where its length was said before.
+    pub raw: Vec<u8>,
     /// It ended as its framing says.
     pub whole: bool,
 }
@@ -149,9 +151,10 @@ impl Got {
                 .and_modify(|values| *values = format!("{values}, {}", value.trim()))
                 .or_insert_with(|| value.trim().to_owned());
         }
+        let bytes = raw[end + 4..].to_vec();
         let (body, whole) = match headers.get("content-length") {
             Some(length) => {
-                let whole = body.len() == length.parse::<usize>().unwrap();
+                let whole = bytes.len() == length.parse::<usize>().unwrap();
                 (body, whole)
             }
             None => unchunk(&body),
@@ -160,6 +163,7 @@ impl Got {
             status,
             headers,
             body,
+            raw: bytes,
             whole,
         }
     }
