@@ -5,15 +5,19 @@
 //! built.rs ──► site.rs: one session an app ──► rows.rs: the documentation of ISR, for every face of a page (face.rs)
 //!                                         ├──► router.rs: what the two routers send and answer besides
 //!                                         ├──► around.rs: proxy, images, server actions, streaming, overrides
-//!                                         └──► localised.rs: a base path and locales
+//!                                         ├──► localised.rs: a base path and locales
+//!                                         └──► navigation.rs: a browser goes through the site while it is purged
 //! ```
 
 mod around;
+#[path = "../browser/mod.rs"]
+mod browser;
 mod built;
 mod face;
 #[path = "../laptop/mod.rs"]
 mod laptop;
 mod localised;
+mod navigation;
 mod router;
 mod rows;
 mod site;

@@ -23,6 +23,8 @@ pub(super) enum Need {
     Coppice,
     /// Helm, kubeconform and kubectl
     Tools,
+    /// Debian's Chromium
+    Browser,
     /// The suite for HTTP/2
     H2spec,
     /// A cluster that runs
@@ -37,6 +39,7 @@ impl Need {
         match self {
             Self::Coppice => "build coppice",
             Self::Tools => "tools",
+            Self::Browser => "browser",
             Self::H2spec => "h2spec",
             Self::Cluster => "cluster",
             Self::Install => "install",
@@ -47,7 +50,8 @@ impl Need {
 /// What a family needs, in the order of making.
 pub(super) fn needs(part: Part) -> Vec<Need> {
     match part {
-        Part::Dev | Part::Frameworks => vec![Need::Coppice],
+        Part::Dev => vec![Need::Coppice],
+        Part::Frameworks => vec![Need::Coppice, Need::Browser],
         Part::Conformance => vec![Need::Coppice, Need::H2spec],
         Part::Chart => vec![Need::Tools],
         _ => vec![Need::Cluster, Need::Coppice, Need::Install],
@@ -107,6 +111,7 @@ impl Stage {
                 Ok(())
             }
             Need::Tools => tools.ensure(&[Tool::Helm, Tool::Kubeconform, Tool::Kubectl]),
+            Need::Browser => tools::system::ensure_browser(),
             Need::H2spec => tools.ensure(&[Tool::H2spec]),
             Need::Cluster => {
                 tools.ensure(&[Tool::Helm, Tool::Kubeconform, Tool::Kubectl])?;

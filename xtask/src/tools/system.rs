@@ -1,5 +1,5 @@
-//! The system's programs that the cluster and the benchmarks run on, installed by package name where the machine has apt
-//! and we are root.
+//! The system's programs that the cluster, the benchmarks and a test's browser run on, installed by package name where the
+//! machine has apt and we are root.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -78,6 +78,23 @@ pub(crate) fn ensure_bench() -> Result<()> {
     install(|| missing(&BENCH))
 }
 
+/// What distributions and vendors call a Chromium.
+const CHROMIUMS: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome-stable",
+    "google-chrome",
+];
+
+/// Installs a browser where none is there nor named in `COPPICE_CHROMIUM`, or says by name what to install.
+pub(crate) fn ensure_browser() -> Result<()> {
+    let named = std::env::var_os("COPPICE_CHROMIUM").is_some();
+    install(|| {
+        let there = named || CHROMIUMS.into_iter().any(process::installed);
+        if there { Vec::new() } else { vec!["chromium"] }
+    })
+}
+
 fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
     let packages = missing();
     if packages.is_empty() {
@@ -86,6 +103,9 @@ fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
     let names = packages.join(" ");
     if !process::installed("apt-get") {
         bail!("this machine lacks what Debian packages as {names}: install it");
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("this machine lacks what Debian packages as {names}: install it, or run this as root");
     }
     eprintln!("  installing Debian packages: {names}");
     let apt = || {

@@ -1,3 +1,4 @@
+import Link from 'next/link';
 import { play } from '../../lib/script';
 
 // Rendered for each request, and `private, no-cache, no-store` by Next.js: the route overrides that.
@@ -20,6 +21,7 @@ export default function Account({ slug, draft, edition, rendered }) {
       <p>
         edition <b id="edition">{edition}</b>, rendered at <time id="rendered">{rendered}</time>
       </p>
+      <Link id="here" href="/account/here">Here</Link> <Link id="there" href="/account/there">There</Link>
     </main>
   );
 }
