@@ -98,6 +98,14 @@ pub mod reason {
         RouteNotFound,
         /// ResolvedRefs: every reference resolves.
         Resolved,
+        /// ResolvedRefs: there is no Secret of this name.
+        SecretNotFound,
+        /// ResolvedRefs: the Secret has no such key.
+        SecretKeyNotFound,
+        /// ResolvedRefs: the Secret does not carry the label by which it consents.
+        RefNotPermitted,
+        /// ResolvedRefs: what the Secret holds cannot be used as it should.
+        InvalidSecretValue,
         /// Injected: every running pod that matches carries a sidecar.
         Injected,
         /// Injected: pods run without a sidecar.
@@ -120,6 +128,8 @@ pub mod reason {
         Sweeping,
         /// Ready: nothing is left to be done.
         Ready,
+        /// Ready of a request: it is done, but the app answered out of a cache of its own although it was asked to bypass it.
+        OriginCacheNotBypassed,
         /// Reconciling: work goes on.
         Progressing,
         /// Stalled: the request's deadline has passed; delivery goes on.
@@ -128,13 +138,17 @@ pub mod reason {
 
     impl Reason {
         /// Every word.
-        pub const ALL: [Self; 19] = [
+        pub const ALL: [Self; 24] = [
             Self::Accepted,
             Self::Invalid,
             Self::Conflicted,
             Self::Unsupported,
             Self::RouteNotFound,
             Self::Resolved,
+            Self::SecretNotFound,
+            Self::SecretKeyNotFound,
+            Self::RefNotPermitted,
+            Self::InvalidSecretValue,
             Self::Injected,
             Self::SidecarMissing,
             Self::Routed,
@@ -146,6 +160,7 @@ pub mod reason {
             Self::Acknowledged,
             Self::Sweeping,
             Self::Ready,
+            Self::OriginCacheNotBypassed,
             Self::Progressing,
             Self::DeadlineExceeded,
         ];
@@ -159,6 +174,10 @@ pub mod reason {
                 Self::Unsupported => "Unsupported",
                 Self::RouteNotFound => "RouteNotFound",
                 Self::Resolved => "Resolved",
+                Self::SecretNotFound => "SecretNotFound",
+                Self::SecretKeyNotFound => "SecretKeyNotFound",
+                Self::RefNotPermitted => "RefNotPermitted",
+                Self::InvalidSecretValue => "InvalidSecretValue",
                 Self::Injected => "Injected",
                 Self::SidecarMissing => "SidecarMissing",
                 Self::Routed => "Routed",
@@ -170,6 +189,7 @@ pub mod reason {
                 Self::Acknowledged => "Acknowledged",
                 Self::Sweeping => "Sweeping",
                 Self::Ready => "Ready",
+                Self::OriginCacheNotBypassed => "OriginCacheNotBypassed",
                 Self::Progressing => "Progressing",
                 Self::DeadlineExceeded => "DeadlineExceeded",
             }

@@ -21,7 +21,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    index::{Compiled, ConnectError, Connection, Index, Pod, RouteFacts, Selecting, Service, SessionKey},
+    index::{
+        Compiled, ConnectError, Connection, Index, Pod, RouteFacts, Secret, Selecting, Service, SessionKey,
+    },
     metrics::Metrics,
     purge::{self, Commit, Lines, Purges, Report},
     push::Identity,
@@ -205,6 +207,21 @@ impl State {
     /// These are all Services that there are.
     pub fn reset_services(&self, services: Vec<Service>, now: Timestamp) -> bool {
         self.change(now, |core| core.index.reset_services(services))
+    }
+
+    /// A Secret is there, or has changed.
+    pub fn apply_secret(&self, secret: Secret, now: Timestamp) -> bool {
+        self.change(now, |core| core.index.apply_secret(secret))
+    }
+
+    /// A Secret is no more.
+    pub fn delete_secret(&self, namespace: &str, name: &str, now: Timestamp) -> bool {
+        self.change(now, |core| core.index.delete_secret(namespace, name))
+    }
+
+    /// These are all Secrets that there are. Before the first call, a route that refers to one is not supported.
+    pub fn reset_secrets(&self, secrets: Vec<Secret>, now: Timestamp) -> bool {
+        self.change(now, |core| core.index.reset_secrets(secrets))
     }
 
     /// A request is there, or has changed.

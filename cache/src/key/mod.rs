@@ -100,6 +100,19 @@ impl Key {
         }
     }
 
+    /// The key of a visit to a URL under `plan`: as [`Key::new`], of a query as it was written.
+    pub(crate) fn of(
+        scheme: Scheme,
+        host: &str,
+        path: &str,
+        query: &str,
+        plan: &Plan,
+    ) -> Result<Self, KeyError> {
+        let mut selected = String::new();
+        query::push_selected(&mut selected, query, plan);
+        Self::new(scheme, host, path, selected.strip_prefix('?').unwrap_or_default())
+    }
+
     pub(crate) fn build(
         scheme: Scheme,
         host: &str,

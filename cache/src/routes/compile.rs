@@ -7,9 +7,9 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Plan, Routes, Shadowed};
+use super::{Plan, Prerender, Routes, Shadowed, prerender::PrerenderError};
 use crate::{
-    config::{Config, Query, Route, Rule},
+    config::{Config, Query, Route, Rule, Secret},
     hostname::{Hostname, HostnameError},
     pattern::{Pattern, PatternError},
     template::{Template, TemplateError},
@@ -75,6 +75,17 @@ pub enum Problem {
     /// Not a value of a header field.
     #[error("{0:?} is no value of a header field; use visible ASCII and spaces")]
     HeaderValue(String),
+    /// Not a value of a header field; it is not repeated.
+    #[error("the value is none of a header field; use visible ASCII and spaces")]
+    Secret,
+    /// Not a page to prerender.
+    #[error("{text:?} names no page: {error}")]
+    Prerender {
+        /// As written.
+        text: String,
+        /// Why.
+        error: PrerenderError,
+    },
     /// Not the name of a cookie.
     #[error("{0:?} is no name of a cookie; use letters, digits and - _ .")]
     CookieName(String),
@@ -163,6 +174,14 @@ fn compile_route<'a>(route: &'a Route, checks: &mut Checks<'a>) -> (Vec<Hostname
     if route.rules.is_empty() {
         checks.refuse("rules", Problem::Empty);
     }
+    let mut headers = Vec::with_capacity(route.origin.headers.len());
+    for (name, value) in &route.origin.headers {
+        match origin_header(name, value) {
+            Ok(header) => headers.push(header),
+            Err(problem) => checks.refuse(format!("origin.headers[{name}]"), problem),
+        }
+    }
+    let headers: Arc<[_]> = headers.into();
     let name: Arc<str> = route.name.as_str().into();
     let written: Arc<[String]> = route.hostnames.as_slice().into();
     let plans = route
@@ -170,7 +189,9 @@ fn compile_route<'a>(route: &'a Route, checks: &mut Checks<'a>) -> (Vec<Hostname
         .iter()
         .map(|rule| {
             checks.rule = Some(&rule.name);
-            let plan = compile_rule(&name, &written, route, rule, checks);
+            let mut plan = compile_rule(&name, &written, route, rule, checks);
+            plan.origin_headers = headers.clone();
+            plan.prerender = prerender(rule, &hostnames, &plan, checks);
             checks.rule = None;
             plan
         })
@@ -236,7 +257,34 @@ fn compile_rule(
         patterns: patterns.into(),
         tags: tags.into(),
         cache_control,
+        origin_headers: Arc::default(),
+        prerender: Box::default(),
     }
+}
+
+/// The pages that a rule has fetched before a visitor asks. What its paths and hostnames lack is their error.
+fn prerender(rule: &Rule, hostnames: &[Hostname], plan: &Plan, checks: &mut Checks<'_>) -> Box<[Prerender]> {
+    if !checks.errors.is_empty() {
+        return Box::default();
+    }
+    let pages = checks.each("prerender", &rule.prerender, |text| {
+        Prerender::parse(text, hostnames, plan).map_err(|error| Problem::Prerender {
+            text: text.to_owned(),
+            error,
+        })
+    });
+    pages.into_iter().flatten().collect()
+}
+
+fn origin_header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue), Problem> {
+    let name = match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(parsed) if parsed.as_str() == name => parsed,
+        _ => return Err(Problem::HeaderName(name.to_owned())),
+    };
+    let mut value = HeaderValue::from_str(value.expose()).map_err(|_| Problem::Secret)?;
+    // `Debug` does not print it.
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 fn check_header_name(text: &str) -> Result<(), Problem> {

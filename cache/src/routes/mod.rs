@@ -6,17 +6,21 @@
 //! [`Routes::shadowed`]. What a pages router of Next.js asks for as data is found where its page is.
 
 mod compile;
+mod prerender;
 mod tree;
 
 use std::{borrow::Cow, sync::Arc};
 
 use ahash::HashMap;
 use compact_str::CompactString;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-pub use self::compile::{ConfigError, Problem};
 use self::tree::Tree;
+pub use self::{
+    compile::{ConfigError, Problem},
+    prerender::{Prerender, PrerenderError},
+};
 use crate::{
     config::{self, Config, Interval, Query},
     hostname,
@@ -60,6 +64,9 @@ pub struct Plan {
     patterns: Box<[Pattern]>,
     tags: Box<[Template]>,
     cache_control: HeaderValue,
+    /// Shared by all rules of the route.
+    origin_headers: Arc<[(HeaderName, HeaderValue)]>,
+    prerender: Box<[Prerender]>,
 }
 
 /// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
@@ -163,6 +170,16 @@ impl Plan {
     /// What visitors are told of a page of this rule.
     pub fn cache_control(&self) -> &HeaderValue {
         &self.cache_control
+    }
+
+    /// What is added to the requests of regenerations; the values are secret.
+    pub fn origin_headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.origin_headers
+    }
+
+    /// The pages that are fetched before a visitor asks.
+    pub fn prerender(&self) -> &[Prerender] {
+        &self.prerender
     }
 
     /// Why nothing that matches this rule is looked up, whatever the request.

@@ -80,6 +80,7 @@ impl Plane {
         };
         state.apply_namespace(namespace, BTreeMap::new(), now);
         state.apply_pod(pod, now);
+        state.reset_secrets(first.secrets, now);
         state.reset_routes(&first.routes, now);
         state.reset_requests(&[], now);
         for route in first.routes {
@@ -133,6 +134,17 @@ impl Plane {
     pub(super) fn apply(&self, changes: Changes, terminal: &Terminal) {
         let now = Timestamp::now();
         let mut objects = self.objects.lock();
+        // First the Secrets: a route that comes with one finds it.
+        for name in changes.secrets_gone {
+            self.state.delete_secret(&self.namespace, &name, now);
+            terminal.say(&format!("secret {name} removed"));
+        }
+        for secret in changes.secrets {
+            let words = format!("secret {} applied", secret.name);
+            if self.state.apply_secret(secret, now) {
+                terminal.say(&words);
+            }
+        }
         for name in changes.routes_gone {
             self.state.delete_route(&self.namespace, &name, now);
             objects.routes.remove(&name);
@@ -224,9 +236,10 @@ impl Plane {
         }
         let all = objects.routes.values().all(|(route, status)| {
             let accepted = |s: &IsrRouteStatus| {
+                let refused = |kind| s.condition(kind).is_some_and(|c| c.status == "False");
                 s.is_true(condition::READY)
-                    || s.condition(condition::ACCEPTED)
-                        .is_some_and(|c| c.status == "False")
+                    || refused(condition::ACCEPTED)
+                    || refused(condition::RESOLVED_REFS)
             };
             (status.as_ref())
                 .is_some_and(|s| s.observed_generation == route.metadata.generation && accepted(s))

@@ -6,14 +6,18 @@ use std::{
 };
 
 use coppice_api::{
-    Interval, IsrRoute, IsrRouteSpec, Span,
+    Interval, IsrRouteSpec, Span,
     names::reason::Reason,
     quantity::parse_bytes,
     route::{Key, Override, Rule, Scheme},
 };
 use coppice_cache::{config, routes::Shadowed};
 
-use super::{check, selector::Selector};
+use super::{
+    check,
+    secret::{self, Secrets, Unresolved},
+    selector::Selector,
+};
 
 /// What became of one version of an IsrRoute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +26,9 @@ pub struct Verdict {
     pub reason: Reason,
     /// For people: object, field, remedy.
     pub message: String,
-    /// What sidecars are told; `None` where the object is invalid.
+    /// The references that lead nowhere.
+    pub unresolved: Vec<Unresolved>,
+    /// What sidecars are told; `None` where the object is invalid, or refers to what is not there.
     pub compiled: Option<Compilation>,
 }
 
@@ -37,27 +43,27 @@ pub struct Compilation {
 
 /// Compiles one IsrRoute by itself. A field that this release cannot honour makes the whole route pass through: to
 /// cache without it could show one visitor what is meant for another.
-pub fn compile(route: &IsrRoute) -> Verdict {
-    let name = route.metadata.name.clone().unwrap_or_default();
+///
+/// Nor is a route in force whose references lead nowhere: a regeneration without the header that gets it past the app's
+/// own cache would store the old page again, and the purge that asked for it would say that it is done.
+pub fn compile(name: &str, spec: &IsrRouteSpec, secrets: Secrets<'_>) -> Verdict {
     let mut problems = Problems::default();
-    let unsupported = unsupported(&route.spec);
-    let selector = Selector::parse(&route.spec.pod_selector).unwrap_or_else(|errors| {
+    let mut unresolved = Vec::new();
+    let unsupported = unsupported(spec, secrets);
+    let selector = Selector::parse(&spec.pod_selector).unwrap_or_else(|errors| {
         for error in errors {
             problems.add("podSelector", error);
         }
         Selector::default()
     });
     let compiled = config::Route {
-        name,
-        hostnames: route
-            .spec
-            .hostnames
-            .iter()
+        name: name.to_owned(),
+        hostnames: (spec.hostnames.iter())
             .map(|host| host.to_ascii_lowercase())
             .collect(),
-        suspend: route.spec.suspend || !unsupported.is_empty(),
-        origin: origin(&route.spec),
-        rules: rules(&route.spec.rules, &mut problems),
+        suspend: spec.suspend || !unsupported.is_empty(),
+        origin: origin(spec, secrets, &mut unresolved),
+        rules: rules(&spec.rules, &mut problems),
     };
     let shadowed = check::alone(&compiled).unwrap_or_else(|errors| {
         problems.0.extend(errors);
@@ -67,11 +73,12 @@ pub fn compile(route: &IsrRoute) -> Verdict {
         return Verdict {
             reason: Reason::Invalid,
             message: problems.0.join("; "),
+            unresolved,
             compiled: None,
         };
     }
     let (reason, message) = if unsupported.is_empty() {
-        (Reason::Accepted, accepted(&route.spec, &shadowed))
+        (Reason::Accepted, accepted(spec, &unresolved, &shadowed))
     } else {
         let fields = unsupported.join(", ");
         (
@@ -84,10 +91,11 @@ pub fn compile(route: &IsrRoute) -> Verdict {
     Verdict {
         reason,
         message,
-        compiled: Some(Compilation {
+        compiled: unresolved.is_empty().then_some(Compilation {
             route: compiled,
             selector,
         }),
+        unresolved,
     }
 }
 
@@ -101,8 +109,18 @@ impl Problems {
     }
 }
 
-fn origin(spec: &IsrRouteSpec) -> config::Origin {
+fn origin(spec: &IsrRouteSpec, secrets: Secrets<'_>, unresolved: &mut Vec<Unresolved>) -> config::Origin {
     let origin = spec.origin.as_ref();
+    let mut headers = Vec::new();
+    if let Secrets::Known(secrets) = secrets {
+        for header in origin.iter().flat_map(|origin| &origin.headers) {
+            let name = header.name.to_ascii_lowercase();
+            match secret::resolve(&header.value_from.secret_key_ref, secrets) {
+                Ok(value) => headers.push((name, value)),
+                Err(problem) => unresolved.push(problem.of(&header.name)),
+            }
+        }
+    }
     let default = config::Origin::default();
     config::Origin {
         timeout: (origin.and_then(|origin| origin.timeout)).map_or(default.timeout, |Span(timeout)| timeout),
@@ -111,7 +129,7 @@ fn origin(spec: &IsrRouteSpec) -> config::Origin {
             Some(Scheme::Https) => config::Scheme::Https,
             None => default.scheme,
         },
-        ..default
+        headers,
     }
 }
 
@@ -181,12 +199,13 @@ fn rule(field: String, rule: &Rule, problems: &mut Problems) -> config::Rule {
 }
 
 /// The fields that this release cannot honour, as far as the object uses them.
-fn unsupported(spec: &IsrRouteSpec) -> Vec<String> {
+fn unsupported(spec: &IsrRouteSpec, secrets: Secrets<'_>) -> Vec<String> {
     let mut fields = Vec::new();
     if spec.trigger.is_some() {
         fields.push("trigger".to_owned());
     }
-    if (spec.origin.as_ref()).is_some_and(|origin| !origin.headers.is_empty()) {
+    let unwatched = matches!(secrets, Secrets::Unwatched);
+    if unwatched && refers_to_secrets(spec) {
         fields.push("origin.headers".to_owned());
     }
     for (position, rule) in spec.rules.iter().enumerate() {
@@ -195,7 +214,6 @@ fn unsupported(spec: &IsrRouteSpec) -> Vec<String> {
             ("key.headers", !headers.is_empty()),
             ("key.cookies", !cookies.is_empty()),
             ("prerender", !rule.prerender.is_empty()),
-            ("keepTags", rule.keep_tags),
             ("heuristic", rule.heuristic),
         ];
         fields.extend(
@@ -205,13 +223,30 @@ fn unsupported(spec: &IsrRouteSpec) -> Vec<String> {
     fields
 }
 
+/// Whether the route takes a value from a Secret.
+pub(super) fn refers_to_secrets(spec: &IsrRouteSpec) -> bool {
+    secret_names(spec).next().is_some()
+}
+
+/// Whether the route takes a value from the Secret of this name.
+pub(super) fn refers_to(spec: &IsrRouteSpec, secret: &str) -> bool {
+    secret_names(spec).any(|name| name == secret)
+}
+
+fn secret_names(spec: &IsrRouteSpec) -> impl Iterator<Item = &str> {
+    let headers = spec.origin.iter().flat_map(|origin| &origin.headers);
+    headers.map(|header| header.value_from.secret_key_ref.name.as_str())
+}
+
 /// What an accepted route should still be told: rules that this release lets through, paths that never hold.
-fn accepted(spec: &IsrRouteSpec, shadowed: &[Shadowed]) -> String {
+fn accepted(spec: &IsrRouteSpec, unresolved: &[Unresolved], shadowed: &[Shadowed]) -> String {
     let passing: Vec<_> = (spec.rules.iter().enumerate())
         .filter(|(_, rule)| rule.revalidate.is_none())
         .map(|(position, _)| format!("rules[{position}]"))
         .collect();
-    let mut message = if spec.suspend {
+    let mut message = if !unresolved.is_empty() {
+        "the route is well-formed, and waits for what it refers to".to_owned()
+    } else if spec.suspend {
         "suspended: everything passes through until suspend is false".to_owned()
     } else {
         "the route is in force".to_owned()

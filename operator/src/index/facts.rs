@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use coppice_api::names::{label, reason::Reason};
 use jiff::Timestamp;
 
-use super::{Index, Namespace, PodEntry, RouteEntry, Selecting, service::Target};
+use super::{
+    Index, Namespace, PodEntry, RouteEntry, Selecting, compile, secret::Unresolved, service::Target,
+};
 use crate::state::ObjectName;
 
 /// At most this many pods are named in a message.
@@ -22,6 +24,10 @@ pub struct RouteFacts {
     pub accepted: Reason,
     /// For people.
     pub message: String,
+    /// Whether it refers to any Secret.
+    pub refers: bool,
+    /// The references that lead nowhere.
+    pub unresolved: Vec<Unresolved>,
     /// Running injected pods that it selects, without those that are being deleted.
     pub desired: usize,
     /// Of these, how many serve by what is in force, and are connected or were a moment ago.
@@ -80,6 +86,8 @@ impl Index {
             in_force: entry.in_force.as_ref().map(|(generation, _)| *generation),
             accepted,
             message,
+            refers: compile::refers_to_secrets(&entry.spec),
+            unresolved: entry.verdict.unresolved.clone(),
             desired: 0,
             applied: 0,
             waiting: 0,
@@ -208,6 +216,8 @@ impl RouteFacts {
                 in_force: None,
                 accepted: Reason::Invalid,
                 message: problem.to_owned(),
+                refers: false,
+                unresolved: Vec::new(),
                 desired: 0,
                 applied: 0,
                 waiting: 0,

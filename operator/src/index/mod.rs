@@ -15,6 +15,7 @@ pub mod compile;
 mod facts;
 mod namespace;
 pub mod pod;
+pub mod secret;
 pub mod selector;
 pub mod service;
 mod sessions;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 
 pub use facts::{Bypass, NAMED_PODS, Rejection, RouteFacts, RouteNotFound};
 pub use pod::{Phase, Pod};
+pub use secret::{Secret, Secrets, Unresolved};
 pub use selector::Selecting;
 pub use service::Service;
 pub use sessions::{ConnectError, Connection, SESSION_GRACE, SessionKey};
@@ -43,10 +45,12 @@ use crate::state::ObjectName;
 use compile::{Compilation, Verdict};
 use sessions::Session;
 
-/// Everything that is known of routes, pods, namespaces and services.
+/// Everything that is known of routes, pods, namespaces, services and secrets.
 #[derive(Debug, Default)]
 pub struct Index {
     selecting: Selecting,
+    /// Secrets have been listed; until then a route that refers to one is not supported.
+    secrets_watched: bool,
     namespaces: BTreeMap<String, Namespace>,
     /// Routes whose status may read differently since it was last asked for.
     dirty: BTreeSet<ObjectName>,
@@ -61,6 +65,7 @@ struct Namespace {
     routes: BTreeMap<String, RouteEntry>,
     pods: BTreeMap<String, PodEntry>,
     services: BTreeMap<String, Service>,
+    secrets: BTreeMap<String, Secret>,
     /// Pods with the same set of routes share one snapshot.
     groups: HashMap<BTreeSet<String>, Arc<Compiled>>,
     conflicts: BTreeMap<(String, String), Conflict>,
@@ -140,6 +145,7 @@ impl Index {
             return false;
         };
         let selecting = self.selecting;
+        let watched = self.secrets_watched;
         let namespace = self.namespaces.entry(name.namespace.clone()).or_default();
         let uid = route.metadata.uid.clone().unwrap_or_default();
         let generation = route.metadata.generation.unwrap_or_default();
@@ -164,7 +170,7 @@ impl Index {
                 }
                 return !noted;
             }
-            let verdict = compile::compile(route);
+            let verdict = compile::compile(&name.name, &route.spec, namespace.secrets(watched));
             let in_force = verdict
                 .compiled
                 .clone()
@@ -183,7 +189,7 @@ impl Index {
         } else {
             // Another object: what was found out about one of this name is not true of it.
             (namespace.conflicts).retain(|(loser, winner), _| *loser != name.name && *winner != name.name);
-            let verdict = compile::compile(route);
+            let verdict = compile::compile(&name.name, &route.spec, namespace.secrets(watched));
             namespace.routes.insert(
                 name.name.clone(),
                 RouteEntry {
@@ -381,6 +387,71 @@ impl Index {
         for service in services {
             changed |= self.apply_service(service);
         }
+        changed
+    }
+
+    /// A Secret is there, or has changed: routes that take a value from it are compiled anew.
+    pub fn apply_secret(&mut self, secret: Secret) -> bool {
+        let (namespace, name) = (secret.namespace.clone(), secret.name.clone());
+        let secrets = &mut self.namespaces.entry(namespace.clone()).or_default().secrets;
+        if secrets.get(&name) == Some(&secret) {
+            return false;
+        }
+        secrets.insert(name.clone(), secret);
+        self.resolve(&namespace, |spec| compile::refers_to(spec, &name));
+        true
+    }
+
+    /// A Secret is no more. What was in force with its values stays so.
+    pub fn delete_secret(&mut self, namespace: &str, name: &str) -> bool {
+        let entries = self.namespaces.get_mut(namespace);
+        if entries.is_none_or(|entries| entries.secrets.remove(name).is_none()) {
+            return false;
+        }
+        self.resolve(namespace, |spec| compile::refers_to(spec, name));
+        true
+    }
+
+    /// These are all Secrets that there are. From the first call on references to them are honoured.
+    pub fn reset_secrets(&mut self, secrets: Vec<Secret>) -> bool {
+        let keep: BTreeSet<_> = secrets
+            .iter()
+            .map(|secret| ObjectName::new(&secret.namespace, &secret.name))
+            .collect();
+        let mut changed = false;
+        for name in self.all(|namespace| namespace.secrets.keys()) {
+            changed |= !keep.contains(&name) && self.delete_secret(&name.namespace, &name.name);
+        }
+        for secret in secrets {
+            changed |= self.apply_secret(secret);
+        }
+        if !std::mem::replace(&mut self.secrets_watched, true) {
+            for namespace in self.namespaces.keys().cloned().collect::<Vec<_>>() {
+                changed |= self.resolve(&namespace, compile::refers_to_secrets);
+            }
+        }
+        changed
+    }
+
+    /// Compiles routes of a namespace anew, because what they refer to has changed.
+    fn resolve(&mut self, namespace: &str, concerns: impl Fn(&IsrRouteSpec) -> bool) -> bool {
+        let (selecting, watched) = (self.selecting, self.secrets_watched);
+        let Some(entries) = self.namespaces.get_mut(namespace) else {
+            return false;
+        };
+        let concerned: Vec<_> = (entries.routes.iter())
+            .filter(|(_, route)| concerns(&route.spec))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut touched = BTreeSet::new();
+        for name in concerned {
+            if entries.recompile(&name, watched) {
+                touched.extend(entries.select_route(selecting, &name));
+                touched.insert(name);
+            }
+        }
+        let changed = !touched.is_empty();
+        self.mark(namespace, touched);
         changed
     }
 

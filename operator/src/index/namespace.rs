@@ -4,11 +4,41 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use coppice_cache::config::Config;
 
-use super::{Compiled, Conflict, Namespace, Selecting, check};
+use super::{Compiled, Conflict, Namespace, Secrets, Selecting, check, compile};
 
 impl Namespace {
     pub(super) fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.routes.is_empty() && self.pods.is_empty() && self.services.is_empty()
+        self.labels.is_empty()
+            && self.routes.is_empty()
+            && self.pods.is_empty()
+            && self.services.is_empty()
+            && self.secrets.is_empty()
+    }
+
+    /// What references are resolved with.
+    pub(super) fn secrets(&self, watched: bool) -> Secrets<'_> {
+        if watched {
+            Secrets::Known(&self.secrets)
+        } else {
+            Secrets::Unwatched
+        }
+    }
+
+    /// Compiles a route of which no word has changed with what it refers to now; true: that makes a difference. Where a
+    /// reference leads nowhere any more, what was in force stays so, with the values that it had.
+    pub(super) fn recompile(&mut self, name: &str, watched: bool) -> bool {
+        let Some(entry) = self.routes.get(name) else {
+            return false;
+        };
+        let verdict = compile::compile(name, &entry.spec, self.secrets(watched));
+        let Some(entry) = self.routes.get_mut(name).filter(|entry| entry.verdict != verdict) else {
+            return false;
+        };
+        if let Some(compiled) = &verdict.compiled {
+            entry.in_force = Some((entry.generation, compiled.clone()));
+        }
+        entry.verdict = verdict;
+        true
     }
 
     /// One route has changed: whom does it concern now, and what must they know? Returns all routes of those pods.

@@ -26,12 +26,20 @@ pub fn route(facts: &RouteFacts, written: Option<&IsrRouteStatus>, now: Timestam
         facts.accepted,
         facts.message.clone(),
     );
-    conditions.set(
-        condition::RESOLVED_REFS,
-        true,
-        Reason::Resolved,
-        "nothing is referred to",
-    );
+    let unresolved = unresolved(facts);
+    match &unresolved {
+        Some((reason, message)) => conditions.set(condition::RESOLVED_REFS, false, *reason, message),
+        None if facts.refers && facts.accepted != Reason::Unsupported => {
+            let message = "every Secret that the route refers to is there";
+            conditions.set(condition::RESOLVED_REFS, true, Reason::Resolved, message);
+        }
+        None => conditions.set(
+            condition::RESOLVED_REFS,
+            true,
+            Reason::Resolved,
+            "nothing is referred to",
+        ),
+    }
     injected(facts, &mut conditions);
     traffic_routed(facts, &mut conditions);
     let (programmed, reason, message) = programmed(facts, written);
@@ -39,6 +47,9 @@ pub fn route(facts: &RouteFacts, written: Option<&IsrRouteStatus>, now: Timestam
     if !accepted {
         conditions.set(condition::READY, false, facts.accepted, facts.message.clone());
         conditions.set(condition::STALLED, true, facts.accepted, facts.message.clone());
+    } else if let Some((reason, message)) = unresolved {
+        conditions.set(condition::READY, false, reason, message.clone());
+        conditions.set(condition::STALLED, true, reason, message);
     } else if !programmed {
         conditions.set(condition::READY, false, reason, message.clone());
         let (kind, why) = match reason {
@@ -70,16 +81,35 @@ pub fn route(facts: &RouteFacts, written: Option<&IsrRouteStatus>, now: Timestam
     }
 }
 
+/// The first word and all messages of the references that lead nowhere, and what holds meanwhile.
+fn unresolved(facts: &RouteFacts) -> Option<(Reason, String)> {
+    let first = facts.unresolved.first()?;
+    let messages: Vec<_> = (facts.unresolved.iter())
+        .map(|problem| problem.message.as_str())
+        .collect();
+    let meanwhile = match facts.in_force {
+        None => "until then the paths of the route pass through".to_owned(),
+        Some(former) if former == facts.generation => {
+            "until then what was in force stays so, with the values that it had".to_owned()
+        }
+        Some(former) => format!("until then generation {former} stays in force"),
+    };
+    Some((first.reason, format!("{}; {meanwhile}", messages.join("; "))))
+}
+
 /// True once every connected sidecar has acknowledged this generation; false again only for a new generation or a
 /// refusal, so that pods which come and go flip nothing.
 fn programmed(facts: &RouteFacts, written: Option<&IsrRouteStatus>) -> (bool, Reason, String) {
     let generation = facts.generation;
     if facts.in_force != Some(generation) {
+        let why = if facts.unresolved.is_empty() {
+            "is not accepted"
+        } else {
+            "refers to what is not there"
+        };
         let message = match facts.in_force {
-            Some(former) => {
-                format!("generation {generation} is not accepted; generation {former} stays in force")
-            }
-            None => format!("generation {generation} is not accepted; nothing is in force"),
+            Some(former) => format!("generation {generation} {why}; generation {former} stays in force"),
+            None => format!("generation {generation} {why}; nothing is in force"),
         };
         return (false, Reason::Pending, message);
     }

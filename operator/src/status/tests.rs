@@ -156,6 +156,29 @@ fn pods_that_come_and_go_never_flip_ready() {
 }
 
 #[test]
+fn a_reference_that_leads_nowhere_is_not_ready_and_says_what_holds_meanwhile() {
+    let state = mk_state(&[mk_pod("web-1")]);
+    serve(&state, "web-1", 0);
+    let header = json!({"name": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}});
+    state.reset_secrets(vec![], at(1));
+    state.apply_route(
+        &mk_route("web", 2, json!({"origin": {"headers": [header]}})),
+        at(1),
+    );
+    let status = route(&state, None, 2);
+    assert_eq!(reason(&status, "Accepted"), (true, "Accepted"));
+    assert_eq!(reason(&status, "ResolvedRefs"), (false, "SecretNotFound"));
+    assert_eq!(reason(&status, "Programmed"), (false, "Pending"));
+    assert_eq!(reason(&status, "Ready"), (false, "SecretNotFound"));
+    assert_eq!(reason(&status, "Stalled"), (true, "SecretNotFound"));
+    let message = &status.condition("ResolvedRefs").unwrap().message;
+    assert_eq!(
+        message,
+        "origin.headers[x]: there is no Secret \"s\" in this namespace; create it, with the key \"k\"; until then generation 1 stays in force"
+    );
+}
+
+#[test]
 fn a_new_generation_is_programmed_anew() {
     let state = mk_state(&[mk_pod("web-1")]);
     let attached = serve(&state, "web-1", 1);

@@ -3,10 +3,10 @@
 use std::path::Path as FilePath;
 
 use coppice_api::{IsrRoute, RevalidationRequest};
-use coppice_operator::index::compile::compile;
+use coppice_operator::index::{Secret, Secrets, compile::compile};
 use serde_json::Value;
 
-use super::{Problem, SkippedKind};
+use super::{Problem, SkippedKind, secret};
 use crate::{
     check::{Checker, Class, Kind, Violation},
     yaml::{self, Node, Path, Place},
@@ -35,8 +35,15 @@ pub(super) struct Object {
 pub(super) enum Parsed {
     Route(Box<IsrRoute>),
     Request(Box<RevalidationRequest>),
-    /// Known, and not used by this release.
-    Secret(String),
+    /// Its namespace is not filled in yet.
+    Secret(Box<Secret>),
+}
+
+impl Object {
+    /// The line that it stands on may hold a value: it is shown to nobody.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.value, Parsed::Secret(_))
+    }
 }
 
 /// Reads the text of a file.
@@ -50,7 +57,13 @@ pub(super) fn load(file: &FilePath, text: &str, checker: &Checker) -> Result<Loa
     };
     let documents = yaml::parse(text).map_err(|error| {
         let remedy = "indent with spaces, quote texts with special characters, close what is open";
-        vec![problem(error.place, error.to_string(), Some(remedy.to_owned()))]
+        let problem = problem(error.place, error.to_string(), Some(remedy.to_owned()));
+        // What it is cannot be known yet.
+        vec![if text.contains("Secret") {
+            problem.discreet()
+        } else {
+            problem
+        }]
     })?;
     let mut loaded = Loaded::default();
     let mut problems = Vec::new();
@@ -62,11 +75,13 @@ pub(super) fn load(file: &FilePath, text: &str, checker: &Checker) -> Result<Loa
                 for violation in violations {
                     // Of what was not checked, the others are the cause.
                     if violation.class != Class::NotChecked {
-                        problems.push(problem(
-                            place_of(document, &violation),
-                            violation.to_string(),
-                            violation.remedy,
-                        ));
+                        let place = place_of(document, &violation);
+                        let problem = problem(place, violation.to_string(), violation.remedy);
+                        problems.push(if secret::is(document) {
+                            problem.discreet()
+                        } else {
+                            problem
+                        });
                     }
                 }
             }
@@ -106,20 +121,20 @@ enum Found {
 
 fn object(document: &Node, checker: &Checker) -> Result<Found, Vec<Violation>> {
     let Some(kind) = Checker::kind_of(document).map_err(|violation| vec![violation])? else {
-        let (version, kind) = (document.text("apiVersion"), document.text("kind"));
-        if (version, kind) != (Some("v1"), Some("Secret")) {
-            let other = kind.filter(|_| version.is_some()).map(str::to_owned);
-            return Ok(Found::Other(SkippedKind(other)));
+        if secret::is(document) {
+            let secret = Parsed::Secret(Box::new(secret::read(document)?));
+            return Ok(Found::Ours(Box::new(placed(document, secret))));
         }
-        let name = document.get("metadata").and_then(|m| m.value.text("name"));
-        let secret = Parsed::Secret(name.unwrap_or_default().to_owned());
-        return Ok(Found::Ours(Box::new(placed(document, secret))));
+        let (version, kind) = (document.text("apiVersion"), document.text("kind"));
+        let other = kind.filter(|_| version.is_some()).map(str::to_owned);
+        return Ok(Found::Other(SkippedKind(other)));
     };
     let value = checker.check(kind, document)?;
     let parsed = match kind {
         Kind::IsrRoute => {
             let route: Box<IsrRoute> = typed(value)?;
-            let verdict = compile(&route);
+            let name = route.metadata.name.as_deref().unwrap_or_default();
+            let verdict = compile(name, &route.spec, Secrets::Unwatched);
             if verdict.compiled.is_none() {
                 return Err(beyond_the_schema(&verdict.message));
             }

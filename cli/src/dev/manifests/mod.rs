@@ -10,14 +10,16 @@
 
 mod load;
 mod problem;
+mod secret;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
-use coppice_api::{IsrRoute, RevalidationRequest};
+use coppice_api::{IsrRoute, RevalidationRequest, route::Scheme};
+use coppice_operator::index::Secret;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
@@ -46,6 +48,10 @@ pub struct Changes {
     pub requests: Vec<RevalidationRequest>,
     /// Names of requests that are gone.
     pub requests_gone: Vec<String>,
+    /// Secrets that are new or have changed.
+    pub secrets: Vec<Secret>,
+    /// Names of Secrets that are gone.
+    pub secrets_gone: Vec<String>,
     /// Everything that is wrong, in the order of the files; what was in force of those files stays in force.
     pub problems: Vec<Problem>,
     /// Files that were broken and are not any more.
@@ -62,7 +68,9 @@ impl Changes {
         !(self.routes.is_empty()
             && self.routes_gone.is_empty()
             && self.requests.is_empty()
-            && self.requests_gone.is_empty())
+            && self.requests_gone.is_empty()
+            && self.secrets.is_empty()
+            && self.secrets_gone.is_empty())
     }
 }
 
@@ -78,12 +86,13 @@ pub struct Manifests {
     files: BTreeMap<PathBuf, File>,
     routes: BTreeMap<String, IsrRoute>,
     requests: BTreeMap<String, RevalidationRequest>,
+    secrets: BTreeMap<String, Secret>,
     skipped: BTreeSet<SkippedKind>,
     foreign_said: bool,
 }
 
 /// One file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct File {
     text: String,
     /// What it said when it was last whole.
@@ -91,11 +100,22 @@ struct File {
     broken: bool,
 }
 
+impl fmt::Debug for File {
+    /// Without its text, which may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File")
+            .field("loaded", &self.loaded)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The objects of all files, by name.
 #[derive(Debug, Default)]
 struct Settled {
     routes: BTreeMap<String, IsrRoute>,
     requests: BTreeMap<String, RevalidationRequest>,
+    secrets: BTreeMap<String, Secret>,
     foreign: usize,
 }
 
@@ -111,6 +131,7 @@ impl Manifests {
             files: BTreeMap::new(),
             routes: BTreeMap::new(),
             requests: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             skipped: BTreeSet::new(),
             foreign_said: false,
         }
@@ -239,12 +260,8 @@ impl Manifests {
             for (path, object) in namespaces.values() {
                 let words =
                     "metadata.namespace: the manifests name several namespaces, and one is served at a time";
-                problems.push(self.at(
-                    path,
-                    object.namespace_place,
-                    words.to_owned(),
-                    Some(remedy.clone()),
-                ));
+                let place = object.namespace_place;
+                problems.push(self.at(path, object, place, words.to_owned(), Some(remedy.clone())));
             }
             return Settled::default();
         }
@@ -265,7 +282,8 @@ impl Manifests {
                     let words =
                         format!("metadata.namespace: this session serves the namespace {namespace:?} only");
                     let remedy = "leave the namespace out, or start another session with --namespace";
-                    found.push(self.at(path, object.namespace_place, words, Some(remedy.to_owned())));
+                    let place = object.namespace_place;
+                    found.push(self.at(path, object, place, words, Some(remedy.to_owned())));
                 }
                 settled.foreign += 1;
                 continue;
@@ -275,7 +293,7 @@ impl Manifests {
                 Parsed::Request(request) => {
                     ("RevalidationRequest", self.name_of(path, object, request, order))
                 }
-                Parsed::Secret(name) => ("Secret", name.clone()),
+                Parsed::Secret(secret) => ("Secret", secret.name.clone()),
             };
             let first = seen.get(&(kind, name.clone()));
             if let Some((other, line)) = first {
@@ -284,7 +302,7 @@ impl Manifests {
                     other.display()
                 );
                 let remedy = "rename one, or remove it".to_owned();
-                found.push(self.at(path, object.place, words, Some(remedy)));
+                found.push(self.at(path, object, object.place, words, Some(remedy)));
                 continue;
             }
             seen.insert((kind, name.clone()), (path.to_owned(), object.place.line));
@@ -295,6 +313,9 @@ impl Manifests {
                     let created = self.started + SignedDuration::from_nanos(order_of_routes);
                     order_of_routes += 1;
                     complete(&mut route.metadata, kind, &namespace, &name, created);
+                    // No proxy with a certificate stands before a laptop.
+                    let origin = route.spec.origin.get_or_insert_default();
+                    origin.scheme.get_or_insert(Scheme::Http);
                     settled.routes.insert(name, route);
                 }
                 Parsed::Request(request) => {
@@ -302,7 +323,11 @@ impl Manifests {
                     complete(&mut request.metadata, kind, &namespace, &name, self.started);
                     settled.requests.insert(name, request);
                 }
-                Parsed::Secret(_) => {}
+                Parsed::Secret(secret) => {
+                    let mut secret = (**secret).clone();
+                    secret.namespace.clone_from(&namespace);
+                    settled.secrets.insert(name, secret);
+                }
             }
         }
         problems.extend(found);
@@ -342,14 +367,26 @@ impl Manifests {
         format!("{prefix}{}-{}", stem.trim_matches('-'), position + 1)
     }
 
-    fn at(&self, path: &Path, place: crate::yaml::Place, words: String, remedy: Option<String>) -> Problem {
+    fn at(
+        &self,
+        path: &Path,
+        object: &load::Object,
+        place: crate::yaml::Place,
+        words: String,
+        remedy: Option<String>,
+    ) -> Problem {
         let text = self.files.get(path).map(|f| f.text.as_str()).unwrap_or_default();
-        Problem {
+        let problem = Problem {
             file: path.to_owned(),
             place: Some(place),
             words,
             remedy,
             line: text.lines().nth(place.line.saturating_sub(1)).map(str::to_owned),
+        };
+        if object.is_secret() {
+            problem.discreet()
+        } else {
+            problem
         }
     }
 
@@ -372,6 +409,13 @@ impl Manifests {
                 changes.requests.push(request.clone());
             }
         }
+        for (name, secret) in &settled.secrets {
+            if self.secrets.get(name) != Some(secret) {
+                changes.secrets.push(secret.clone());
+            }
+        }
+        changes.secrets_gone = gone(&self.secrets, &settled.secrets);
+        self.secrets = settled.secrets;
         changes.routes_gone = gone(&self.routes, &settled.routes);
         changes.requests_gone = gone(&self.requests, &settled.requests);
         self.routes = settled.routes;

@@ -30,6 +30,11 @@ impl Problem {
             line: None,
         }
     }
+
+    /// Without the text of its line, which may hold a secret.
+    pub(super) fn discreet(self) -> Self {
+        Self { line: None, ..self }
+    }
 }
 
 impl fmt::Display for Problem {
