@@ -138,16 +138,20 @@ impl Sidecar {
         // Whatever way this function is left, nothing of it goes on.
         let _end = ended.clone().drop_guard();
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let address = listener.local_addr()?;
         let visitors = tokio::spawn(serve::listen(site.clone(), listener, self.limits));
+        let sweeper = (self.control.as_ref())
+            .map(|_| Sweeper::start(site.clock, site.fetcher.clone(), site.routes.clone()));
         if let Some(admin) = self.admin {
             let view = View {
                 site: site.clone(),
                 standing: standing.subscribe(),
+                sweeper: sweeper.clone(),
+                host: site.dev.then(|| address.to_string()),
             };
             Admin::new(view, self.level).start(admin, ended.clone())?;
         }
-        if let Some(settings) = self.control {
-            let sweeper = Sweeper::start(site.clock, site.fetcher.clone(), site.routes.clone());
+        if let Some((settings, sweeper)) = self.control.zip(sweeper) {
             let engine = Engine {
                 routes: site.routes.clone(),
                 fetcher: site.fetcher.clone(),

@@ -1,9 +1,14 @@
 //! What is counted. Every handle is resolved at the start, so that counting is one addition; labels are words of closed
 //! enums, never a path.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::atomic::{AtomicI64, AtomicU64},
+};
 
 use coppice_cache::outcome::Outcome;
+use parking_lot::RwLock;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
@@ -18,8 +23,8 @@ type Level = Gauge<i64, AtomicI64>;
 pub struct Metrics {
     requests: Family<Word, Count>,
     outcomes: Outcomes,
-    passed: Family<Word, Count>,
-    unanswered: Family<Word, Count>,
+    passed: ByReason,
+    unanswered: ByReason,
     /// Open connections of visitors.
     pub connections: Level,
     /// Connections that changed their protocol.
@@ -52,6 +57,35 @@ struct Outcomes {
     bypass: Count,
 }
 
+/// Counts by words of a closed enum. A family does not tell which it has; the page shows them.
+#[derive(Debug, Default)]
+struct ByReason {
+    family: Family<Word, Count>,
+    /// The handles of the words that have been counted.
+    counted: RwLock<BTreeMap<&'static str, Count>>,
+}
+
+impl ByReason {
+    fn inc(&self, reason: &'static str) {
+        if let Some(count) = self.counted.read().get(reason) {
+            count.inc();
+            return;
+        }
+        let mut counted = self.counted.write();
+        let count = counted.entry(reason);
+        count
+            .or_insert_with(|| self.family.get_or_create(&[("reason", reason)]).clone())
+            .inc();
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counted = self.counted.read();
+        let mut counts: Vec<_> = counted.iter().map(|(word, count)| (*word, count.get())).collect();
+        counts.sort_by_key(|(_, count)| Reverse(*count));
+        counts
+    }
+}
+
 impl Metrics {
     /// All handles, each at zero.
     pub fn new() -> Self {
@@ -75,7 +109,7 @@ impl Metrics {
     pub fn answered(&self, outcome: Outcome, reason: &'static str) {
         if outcome == Outcome::Bypass {
             // It went to the app and back: looking the handle up is not what it costs.
-            self.passed.get_or_create(&[("reason", reason)]).inc();
+            self.passed.inc(reason);
         }
         match outcome {
             Outcome::Hit => &self.outcomes.hit,
@@ -89,7 +123,35 @@ impl Metrics {
 
     /// Counts a visitor whom the app did not answer; `reason` is a word of a closed enum. Rare, so its handle is looked up.
     pub fn unanswered(&self, reason: &'static str) {
-        self.unanswered.get_or_create(&[("reason", reason)]).inc();
+        self.unanswered.inc(reason);
+    }
+
+    /// What is counted by outcome.
+    pub fn outcomes(&self) -> [(&'static str, u64); 5] {
+        let Outcomes {
+            hit,
+            stale,
+            miss,
+            revalidated,
+            bypass,
+        } = &self.outcomes;
+        [
+            (Outcome::Hit.as_str(), hit.get()),
+            (Outcome::Stale.as_str(), stale.get()),
+            (Outcome::Miss.as_str(), miss.get()),
+            (Outcome::Revalidated.as_str(), revalidated.get()),
+            (Outcome::Bypass.as_str(), bypass.get()),
+        ]
+    }
+
+    /// What passed through, by reason, the most frequent first.
+    pub fn passed(&self) -> Vec<(&'static str, u64)> {
+        self.passed.counts()
+    }
+
+    /// Visitors whom the app did not answer, by reason, the most frequent first.
+    pub fn unanswered_by_reason(&self) -> Vec<(&'static str, u64)> {
+        self.unanswered.counts()
     }
 
     /// Enters everything into a registry, each name with the prefix `coppice`.
@@ -100,12 +162,12 @@ impl Metrics {
         registry.register(
             "passed",
             "Requests passed through, by reason",
-            self.passed.clone(),
+            self.passed.family.clone(),
         );
         registry.register(
             "app_unanswered",
             "Visitors whom the app did not answer, by reason",
-            self.unanswered.clone(),
+            self.unanswered.family.clone(),
         );
         registry.register(
             "connections",

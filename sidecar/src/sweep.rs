@@ -88,6 +88,13 @@ impl Sweeper {
         }
     }
 
+    /// The last report of a line; `None`: its sweep has not begun, or was long ago.
+    pub fn report(&self, sequence: u64) -> Option<Report> {
+        let kept = self.reports.kept.lock();
+        let mut reports = kept.iter().rev().map(|(_, report)| *report);
+        reports.find(|report| report.sequence == sequence)
+    }
+
     /// The last report of each of the last lines, and then what changes: for a stream that begins now.
     pub fn reports(&self) -> Updates {
         Updates {

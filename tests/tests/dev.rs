@@ -615,10 +615,12 @@ async fn dev_the_admin_address_tells_the_state() -> Result<()> {
     for (path, words) in [
         ("/", "<!doctype html"),
         ("/state", "\"rules\""),
+        ("/explain?url=/blog/hello", "pattern /blog/[slug] matches"),
         ("/ready", "ready"),
         ("/metrics", "coppice"),
     ] {
-        let answer = laptop::request(laptop.admin, Method::GET, path, &[], "")
+        let host = laptop.admin.to_string();
+        let answer = laptop::request(laptop.admin, Method::GET, path, &[("host", host.as_str())], "")
             .open()
             .await?;
         ensure!(answer.status() == StatusCode::OK, "{path}: {answer:?}");

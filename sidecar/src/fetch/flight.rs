@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coppice_cache::{lifetime::Unstorable, page::Page, store::Reservation};
 use http::{HeaderMap, StatusCode};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{Failure, tee::Tee};
 
@@ -12,6 +12,8 @@ use super::{Failure, tee::Tee};
 #[derive(Debug)]
 pub(super) struct Flight {
     phase: watch::Sender<Phase>,
+    /// When it took off.
+    pub(super) began: Instant,
     pub(super) tee: Arc<Tee>,
 }
 
@@ -58,12 +60,27 @@ impl Flight {
     pub(super) fn new(room: Reservation) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Boarding),
+            began: Instant::now(),
             tee: Tee::new(room),
         }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// How many wait for it or for its end.
+    pub(super) fn waiting(&self) -> usize {
+        self.phase.receiver_count()
+    }
+
+    /// How far it has come, in words.
+    pub(super) fn phase_word(&self) -> &'static str {
+        match &*self.phase.borrow() {
+            Phase::Boarding => "asking the app",
+            Phase::Answer(_) => "receiving the answer",
+            _ => "landing",
+        }
     }
 
     /// It is over, and those who waited know.

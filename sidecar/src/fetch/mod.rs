@@ -12,6 +12,7 @@ mod compress;
 mod flight;
 mod fly;
 mod queue;
+mod seen;
 mod tee;
 pub mod upstream;
 
@@ -43,6 +44,7 @@ use self::{
     queue::Queue,
 };
 pub use self::{
+    seen::{FlightSeen, Foreseen, Turn},
     tee::{BrokenOff, TeeBody},
     upstream::{Upstream, UpstreamError},
 };

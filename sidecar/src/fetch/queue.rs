@@ -1,6 +1,6 @@
 //! Regenerations that wait for their turn.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, mem, sync::Arc};
 
 use coppice_cache::{
     key::{Key, Lookup},
@@ -8,7 +8,7 @@ use coppice_cache::{
 };
 use tokio::sync::oneshot;
 
-use super::Regenerated;
+use super::{Regenerated, Turn};
 
 /// So many regenerations go on at once: a purge of everything must not bury the app.
 const AT_ONCE: usize = 10;
@@ -86,6 +86,21 @@ impl Queue {
         let job = key.and_then(|key| self.waiting.remove(&*key))?;
         self.running.push(job.lookup.key.clone());
         Some(job)
+    }
+
+    /// Where the regeneration for a key is.
+    pub(super) fn turn(&self, key: &Key) -> Option<Turn> {
+        if self.running.iter().any(|running| &**running == key) {
+            return Some(Turn::Running);
+        }
+        self.waiting.contains_key(key).then_some(Turn::Waiting)
+    }
+
+    /// Those that have their turn next, at most `most`.
+    pub(super) fn next(&self, most: usize) -> Vec<Arc<Key>> {
+        let mut jobs: Vec<_> = self.waiting.values().collect();
+        jobs.sort_by_key(|job| Reverse(job.visited));
+        jobs.iter().take(most).map(|job| job.lookup.key.clone()).collect()
     }
 
     /// Number that wait.

@@ -275,10 +275,9 @@ struct Said {
     detail: Option<&'static str>,
 }
 
-/// A request that app and cache could each take for another one: 400, and the connection ends, since what follows could be
-/// anything.
-pub fn refused(reason: RefuseReason, version: Version) -> Answered {
-    let words = match reason {
+/// Why a request is refused, in a sentence.
+pub(crate) const fn refusal(reason: RefuseReason) -> &'static str {
+    match reason {
         RefuseReason::HostsDisagree => {
             "The request names two hosts that differ: its authority and Host have to agree.\n"
         }
@@ -286,8 +285,13 @@ pub fn refused(reason: RefuseReason, version: Version) -> Answered {
         RefuseReason::TransferCoding => {
             "The request's body has a transfer coding that is not understood here: chunked, once, is.\n"
         }
-    };
-    let mut response = pass::own(StatusCode::BAD_REQUEST, words);
+    }
+}
+
+/// A request that app and cache could each take for another one: 400, and the connection ends, since what follows could be
+/// anything.
+pub fn refused(reason: RefuseReason, version: Version) -> Answered {
+    let mut response = pass::own(StatusCode::BAD_REQUEST, refusal(reason));
     let headers = response.headers_mut();
     headers.insert(
         X_COPPICE_CACHE,

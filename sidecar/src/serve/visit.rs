@@ -1,7 +1,7 @@
 //! The one way of a request: read it, find the rule, look up the page, decide, answer.
 //!
 //! ```text
-//! key::read ─┬─ Lookup ─► Fetcher::look_up ─┬─ Hit, Stale ─► from the store (and a regeneration behind a stale page)
+//! read ──────┬─ Lookup ─► Fetcher::look_up ─┬─ Hit, Stale ─► from the store (and a regeneration behind a stale page)
 //!            │                              └─ Wait, Fetch ─► Fetcher::fetch ─┬─► from a flight
 //!            ├─ Pass ─────────────────────────────────────────► pass ◄────────┘   (an answer that is not to be shared)
 //!            └─ Refuse ─► 400
@@ -13,9 +13,10 @@ use coppice_cache::{
     key::{self, Lookup, Reading},
     outcome::PassReason,
     page::Page,
+    routes::Routes,
     verdict::Verdict,
 };
-use http::Request;
+use http::{Request, request::Parts};
 use http_body::Body as _;
 
 use super::{
@@ -28,10 +29,7 @@ use crate::{body::Body, fetch::Fetched, site::Site};
 /// Answers one request of the visitor at `peer`.
 pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
     let (parts, body) = request.into_parts();
-    if let Some(reason) = strict::refuse(&parts) {
-        return answer::refused(reason, parts.version);
-    }
-    let reading = key::read(&site.routes.load(), &parts);
+    let reading = read(&site.routes.load(), &parts);
     let request = Request::from_parts(parts, body);
     match reading {
         // A body that no header announced, as HTTP/2 allows.
@@ -42,6 +40,11 @@ pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> An
         Reading::Pass { reason, invalidates } => pass(site, peer, request, reason, invalidates).await,
         Reading::Refuse(reason) => answer::refused(reason, request.version()),
     }
+}
+
+/// What a request is to the cache; nothing else decides that.
+pub(crate) fn read(routes: &Routes, parts: &Parts) -> Reading {
+    strict::refuse(parts).map_or_else(|| key::read(routes, parts), Reading::Refuse)
 }
 
 async fn look_up(site: &Arc<Site>, peer: IpAddr, request: Request<Body>, lookup: &Lookup) -> Answered {

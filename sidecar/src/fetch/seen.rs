@@ -1,0 +1,141 @@
+//! What is in the air and what waits, for people: nothing here notes a visit, boards a flight, or keeps anybody waiting.
+
+use std::{sync::Arc, time::Duration};
+
+use coppice_cache::{
+    flights::Aloft,
+    key::{Key, Lookup},
+    lifetime::Unstorable,
+    page::Page,
+    verdict::{self, Verdict},
+};
+
+use super::{Fetcher, flight::Flight};
+
+/// A flight, as those see it who only look.
+#[derive(Debug, Clone)]
+pub struct FlightSeen {
+    /// What it fetches.
+    pub key: Arc<Key>,
+    /// Name of the IsrRoute that it flies for.
+    pub route: Arc<str>,
+    /// The ledger's head when it took off.
+    pub stamp: u64,
+    /// How long ago that was.
+    pub since: Duration,
+    /// How far it has come.
+    pub phase: &'static str,
+    /// Bytes of the body that have arrived.
+    pub arrived: u64,
+    /// How many wait for it or for its end.
+    pub waiting: usize,
+    /// Why nobody joins any more.
+    pub closed: Option<Unstorable>,
+    /// Its page will not be stored.
+    pub overtaken: bool,
+}
+
+/// Where a regeneration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It goes on.
+    Running,
+    /// It waits for its turn.
+    Waiting,
+}
+
+impl Turn {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// What a visit would come to if it came now.
+#[derive(Debug)]
+pub struct Foreseen {
+    /// The page, as it would be brought under the plan in force.
+    pub page: Option<Arc<Page>>,
+    /// What would be done with it.
+    pub verdict: Verdict,
+    /// The last answer was not one to store, and for so long nobody waits for another.
+    pub marked: Option<(Unstorable, Duration)>,
+    /// What is in the air for it.
+    pub flight: Option<FlightSeen>,
+    /// Its regeneration.
+    pub turn: Option<Turn>,
+}
+
+impl Foreseen {
+    /// Why the visitor's own request would pass through, as [`Fetcher::fetch`] has it.
+    pub fn passes(&self) -> Option<Unstorable> {
+        match self.verdict {
+            Verdict::Hit | Verdict::Stale { .. } => None,
+            Verdict::Wait { .. } | Verdict::Fetch => {
+                let marked = self.marked.map(|(reason, _)| reason);
+                marked.or_else(|| self.flight.as_ref()?.closed)
+            }
+        }
+    }
+}
+
+impl Fetcher {
+    /// What [`Fetcher::look_up`], and the fetch that may follow, would come to.
+    pub fn foresee(&self, lookup: &Lookup) -> Foreseen {
+        let shared = &self.shared;
+        let (key, plan, now) = (&*lookup.key, &*lookup.plan, shared.clock.now());
+        let stored = shared.store.peek(key);
+        let page = stored.and_then(|page| {
+            if page.fits(plan) {
+                return Some(page);
+            }
+            let is_own = page.route() == &plan.route;
+            is_own.then(|| page.under(plan).ok().map(Arc::new))?
+        });
+        let (marked, flight) = {
+            let flights = shared.flights.lock();
+            let marked = flights.marked_until(key, now);
+            let marked = marked.map(|(reason, until)| (reason, until.since(now)));
+            (marked, flights.over(key).map(|aloft| see(&aloft)))
+        };
+        Foreseen {
+            verdict: verdict::foresee(page.as_deref(), plan, &shared.ledger, now),
+            page,
+            marked,
+            flight,
+            turn: shared.queue.lock().turn(key),
+        }
+    }
+
+    /// How many flights are in the air, and the longest of them: at most `most`.
+    pub fn flights(&self, most: usize) -> (usize, Vec<FlightSeen>) {
+        let flights = self.shared.flights.lock();
+        let mut aloft: Vec<_> = flights.aloft().collect();
+        aloft.sort_by_key(|aloft| aloft.flight.began);
+        let count = aloft.len();
+        (count, aloft.iter().take(most).map(see).collect())
+    }
+
+    /// How many regenerations wait, and which of them have their turn next, the hottest first: at most `most`.
+    pub fn queue(&self, most: usize) -> (usize, Vec<Arc<Key>>) {
+        let queue = self.shared.queue.lock();
+        (queue.len(), queue.next(most))
+    }
+}
+
+fn see(aloft: &Aloft<'_, Flight>) -> FlightSeen {
+    FlightSeen {
+        key: aloft.ticket.key().clone(),
+        route: aloft.ticket.route().clone(),
+        stamp: aloft.ticket.stamp(),
+        since: aloft.flight.began.elapsed(),
+        phase: aloft.flight.phase_word(),
+        arrived: aloft.flight.tee.arrived(),
+        waiting: aloft.flight.waiting(),
+        closed: aloft.closed,
+        overtaken: aloft.overtaken,
+    }
+}
