@@ -89,3 +89,102 @@ pub fn of_head(status: StatusCode, headers: &HeaderMap, lookup: &Lookup, asked: 
         Met::Go
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{
+        mk::{mk_key, mk_page, mk_plan, mk_route, mk_routes, mk_rule},
+        page::Parts,
+    };
+
+    /// A page of 1,000 bytes with a tag, which has been made in gzip and zstd.
+    fn page(status: StatusCode) -> Page {
+        let plan = mk_plan(|_| ());
+        let page = mk_page(&plan, "/a", 0, 1000);
+        let headers = [
+            ("etag", "\"x\""),
+            ("last-modified", "Sat, 21 Nov 2026 10:00:00 GMT"),
+        ];
+        let headers =
+            headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let page = Page::new(Parts {
+            status,
+            headers: Box::new(headers),
+            compressible: true,
+            ..page.into_parts()
+        });
+        page.with(Coding::Gzip, vec![0; 10].into())
+            .with(Coding::Zstd, vec![0; 9].into())
+    }
+
+    fn form(status: u16, head: bool, asked: &[(&'static str, &str)]) -> String {
+        let headers: HeaderMap = (asked.iter())
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
+            .collect();
+        let routes = mk_routes(vec![mk_route("shop", &[], vec![mk_rule("all", &["/a"])])]);
+        let mut lookup = routes.revisit(&mk_key("/a")).unwrap();
+        lookup.head = head;
+        lookup.wants = Wants::of(&headers);
+        let word = |coding: Option<Coding>| coding.map_or("identity", Coding::as_str);
+        match Form::of(&page(StatusCode::from_u16(status).unwrap()), &lookup, &headers) {
+            Form::Whole { coding, wish: None } => word(coding).to_owned(),
+            Form::Whole { coding, wish } => format!("{}, rather {}", word(coding), word(wish)),
+            Form::NotModified { coding } => format!("304 {}", word(coding)),
+            Form::Failed => "412".to_owned(),
+            Form::Part(part) => format!("206 {part:?}"),
+            Form::Parts(parts) => format!("206 {} parts", parts.len()),
+            Form::Unsatisfiable => "416".to_owned(),
+        }
+    }
+
+    const SAME: (&str, &str) = ("if-none-match", "\"x\"");
+    const OTHER: (&str, &str) = ("if-match", "\"y\"");
+    const RANGE: (&str, &str) = ("range", "bytes=0-9");
+
+    #[rstest]
+    #[case(&[], "identity")]
+    #[case(&[("accept-encoding", "gzip")], "gzip")]
+    #[case(&[("accept-encoding", "gzip, zstd")], "zstd")]
+    #[case(&[("accept-encoding", "gzip, br")], "gzip, rather br")]
+    #[case(&[("accept-encoding", "br")], "identity, rather br")]
+    #[case(&[SAME], "304 identity")]
+    #[case(&[SAME, ("accept-encoding", "gzip")], "304 gzip")]
+    #[case(&[SAME, RANGE], "304 identity")]
+    #[case(&[SAME, OTHER], "412")]
+    #[case(&[OTHER, RANGE], "412")]
+    #[case(&[RANGE], "206 0..10")]
+    #[case(&[RANGE, ("if-range", "\"x\"")], "206 0..10")]
+    #[case(&[RANGE, ("if-range", "\"y\"")], "identity")]
+    #[case(&[RANGE, ("accept-encoding", "gzip")], "206 0..10")]
+    #[case(&[RANGE, ("accept-encoding", "gzip, *;q=0")], "gzip")]
+    #[case(&[RANGE, ("accept-encoding", "br, *;q=0")], "206 0..10")]
+    #[case(&[("range", "bytes=0-9, 500-509")], "206 2 parts")]
+    #[case(&[("range", "bytes=1000-")], "416")]
+    fn form_of_a_page(#[case] asked: &[(&'static str, &str)], #[case] expected: &str) {
+        assert_eq!(form(200, false, asked), expected);
+    }
+
+    #[rstest]
+    #[case(404, false, &[SAME, RANGE], "identity")]
+    #[case(404, false, &[OTHER, ("accept-encoding", "gzip")], "gzip")]
+    #[case(200, true, &[RANGE], "identity")]
+    #[case(200, true, &[SAME], "304 identity")]
+    #[case(200, true, &[OTHER], "412")]
+    fn form_of_other_statuses_and_of_head(
+        #[case] status: u16,
+        #[case] head: bool,
+        #[case] asked: &[(&'static str, &str)],
+        #[case] expected: &str,
+    ) {
+        assert_eq!(form(status, head, asked), expected);
+    }
+}

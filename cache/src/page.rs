@@ -190,6 +190,11 @@ impl Page {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_parts(self) -> Parts {
+        self.parts
+    }
+
     /// Key and variant.
     pub fn key(&self) -> &Arc<Key> {
         &self.parts.key

@@ -187,7 +187,7 @@ fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason
 }
 
 impl Wants {
-    fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut wants = Self::default();
         for name in headers.keys() {
             wants.note(name);

@@ -167,19 +167,20 @@ impl Answers<'_> {
                 "The app did not answer: it broke off in the middle of its answer.\n",
             ),
         };
-        let (mut parts, body) = response.into_parts();
+        let (head, body) = response.into_parts();
         let said = Said {
             outcome: Outcome::Miss,
             detail: Some(failure.as_str()),
-            ..self.said_forwarded(waited, joined, false, parts.status, Duration::ZERO)
+            ..self.said_forwarded(waited, joined, false, head.status, Duration::ZERO)
         };
-        self.say(&mut parts.headers, said);
-        Answered {
-            response: Response::from_parts(parts, body),
-            outcome: said.outcome,
-            reason: failure.as_str(),
-            age: None,
-        }
+        let shape = Shape {
+            status: head.status,
+            headers: head.headers,
+            length: body.size_hint().exact(),
+            body,
+            own: true,
+        };
+        self.finish(shape, said, None)
     }
 
     fn said_forwarded(
