@@ -1,6 +1,7 @@
 //! Apps that do as they are told, sidecars before them, and visitors that speak byte by byte.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each test binary uses its part; a test may panic
 
+pub mod hot;
 pub mod operator;
 pub mod rig;
 pub mod stage;

@@ -8,7 +8,7 @@
 //!
 //! The server that is measured has one core for itself, the app and the visitors share the other. What counts is the CPU
 //! time of the server's processes for a request: unlike the requests of a second, it says the same on a machine that does
-//! other things too.
+//! other things too. [`micro`] counts allocations and instructions, which say the same on any machine.
 
 mod app;
 mod cases;
@@ -16,6 +16,7 @@ mod client;
 mod configs;
 mod cores;
 mod load;
+mod micro;
 mod next;
 mod peers;
 mod purge;
@@ -27,7 +28,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use self::app::App;
 use self::cases::{Bench, Case};
@@ -40,7 +41,10 @@ use crate::process;
 use crate::tools::system;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// What to measure; everything by default
     #[arg(long = "case", value_enum, value_name = "CASE", value_delimiter = ',')]
     cases: Vec<Case>,
@@ -64,8 +68,17 @@ pub(crate) struct Arguments {
     list: bool,
 }
 
+#[derive(Subcommand)]
+enum Part {
+    /// Count the allocations and instructions of a hit, the same on every machine
+    Micro,
+}
+
 /// The command.
 pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
+    if let Some(Part::Micro) = arguments.part {
+        return micro::run(paths);
+    }
     if arguments.list {
         for case in Case::value_variants() {
             if let Some(value) = case.to_possible_value() {

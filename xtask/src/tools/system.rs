@@ -40,6 +40,9 @@ const BENCH: [Program; 4] = [
     program("taskset", "util-linux"),
 ];
 
+/// What counts instructions.
+const COUNT: [Program; 1] = [program("valgrind", "valgrind")];
+
 /// Where distributions put the CNI plugins.
 const CNI: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
@@ -93,6 +96,11 @@ pub(crate) fn ensure_browser() -> Result<()> {
         let there = named || CHROMIUMS.into_iter().any(process::installed);
         if there { Vec::new() } else { vec!["chromium"] }
     })
+}
+
+/// Installs what counts instructions, or says by name what to install.
+pub(crate) fn ensure_count() -> Result<()> {
+    install(|| missing(&COUNT))
 }
 
 fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
