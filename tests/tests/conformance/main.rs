@@ -4,6 +4,7 @@
 //! ```text
 //! caching.rs   npm http-cache-tests, in two configurations (its Node program: tests/conformance/) ─┬─► table.rs ─► docs/
 //! h2.rs        h2spec on the listener                                                              ┘
+//! status.rs    Cache-Status of every kind of answer, by RFC 9651 and RFC 9211
 //! ```
 //!
 //! `COPPICE_UPDATE_DOCS=1 cargo xtask test conformance` writes the tables anew and keeps the reasons.
@@ -12,4 +13,5 @@ mod caching;
 mod h2;
 #[path = "../laptop/mod.rs"]
 mod laptop;
+mod status;
 mod table;
