@@ -190,6 +190,8 @@ pub enum RefuseReason {
     HostsDisagree,
     /// HTTP/1.1 with no `Host`, or with more than one (RFC 9112 section 3.2).
     HostCount,
+    /// An authority with a user in it (RFC 9110 section 4.2.4, RFC 9113 section 8.3.1).
+    UserInfo,
     /// A transfer coding other than one `chunked`: it would be gone from the request while the body still has it.
     TransferCoding,
 }
@@ -200,6 +202,7 @@ impl RefuseReason {
         match self {
             Self::HostsDisagree => "hosts-disagree",
             Self::HostCount => "host-count",
+            Self::UserInfo => "user-info",
             Self::TransferCoding => "transfer-coding",
         }
     }

@@ -5,6 +5,7 @@
 //! - [`demo`] – all of it, shown to a person
 //! - [`bench`] – speed beside nginx, Varnish and Next.js, and what a hit costs
 //! - [`test`], [`generate`] – everything that must hold; files that programs write
+//! - [`soak`] – a sidecar among misbehaving apps and visitors, for minutes
 //! - [`tools`] – what it and the checks need, installed and built once, kept in the cache folder
 //! - [`process`] – running commands: progress, tails, Ctrl-C
 //! - [`paths`] – where things are
@@ -17,6 +18,7 @@ mod images;
 mod install;
 mod paths;
 mod process;
+mod soak;
 mod test;
 mod tools;
 
@@ -47,6 +49,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Coppice on a cluster of its own with three replicas of a blog: a route, visits, a purge
     Demo(demo::Arguments),
+    /// A sidecar between an app and visitors that misbehave, for minutes
+    Soak(soak::Arguments),
     /// Write the files that are generated: CRDs, the chart's README
     Generate,
 }
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
     process::watch_signals();
     let done = Paths::find().and_then(|paths| match arguments.command {
         Command::Cluster(command) => cluster::run(&paths, command),
+        Command::Soak(arguments) => soak::run(&paths, &arguments),
         Command::Test(arguments) => test::run(&paths, &arguments),
         Command::Demo(arguments) => demo::run(&paths, &arguments),
         Command::Generate => generate::write(&paths).map(|()| ExitCode::SUCCESS),

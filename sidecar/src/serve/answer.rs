@@ -283,6 +283,7 @@ pub(crate) const fn refusal(reason: RefuseReason) -> &'static str {
             "The request names two hosts that differ: its authority and Host have to agree.\n"
         }
         RefuseReason::HostCount => "The request has no Host, or more than one: HTTP/1.1 asks for one.\n",
+        RefuseReason::UserInfo => "The request's authority names a user, which none may.\n",
         RefuseReason::TransferCoding => {
             "The request's body has a transfer coding that is not understood here: chunked, once, is.\n"
         }

@@ -13,5 +13,9 @@ pub fn refuse(parts: &Parts) -> Option<RefuseReason> {
     if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
         return Some(RefuseReason::HostCount);
     }
+    let authority = parts.uri.authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return Some(RefuseReason::UserInfo);
+    }
     hop::is_coded(headers).then_some(RefuseReason::TransferCoding)
 }

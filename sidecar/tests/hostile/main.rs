@@ -5,6 +5,9 @@
 //! - [`poison`] – headers, parameters and paths of one visitor that must not show in another's page
 //! - [`deceive`] – paths that dress a private page up as a public one
 //! - [`answers`] – apps whose answers are malformed, two at once, or cut short
+//! - [`crawl`] – more URLs than there is room for
+//! - [`slow`] – visitors and apps that take their time
+//! - [`h2`] – the same over HTTP/2, and what only HTTP/2 can do
 //! - [`world`] – the apps and visitors that all of them use
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)] // a test may panic; its modules are private to it
 
@@ -12,7 +15,10 @@
 mod support;
 
 mod answers;
+mod crawl;
 mod deceive;
+mod h2;
 mod poison;
+mod slow;
 mod smuggle;
 mod world;

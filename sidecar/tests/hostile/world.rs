@@ -15,6 +15,9 @@ use crate::support::{
     stage::{self, Got},
 };
 
+/// A page.
+pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
 /// A request as the app read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -103,6 +106,15 @@ impl World {
         answer: impl Fn(&Seen) -> S + Clone + Send + Sync + 'static,
         change: impl FnOnce(&mut Rule),
     ) -> Self {
+        Self::within(16 << 20, answer, change).await
+    }
+
+    /// With another memory budget.
+    pub async fn within<S: Into<Says>>(
+        memory: u64,
+        answer: impl Fn(&Seen) -> S + Clone + Send + Sync + 'static,
+        change: impl FnOnce(&mut Rule),
+    ) -> Self {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let notes = seen.clone();
         let address = app(move |mut peer| {
@@ -120,14 +132,30 @@ impl World {
             }
         })
         .await;
-        let sidecar = Sidecar::bind_with(settings(&address), Limits::default()).unwrap();
         let world = Self {
-            site: sidecar.site().clone(),
-            sidecar: run(sidecar),
             seen,
+            ..Self::before_within(&address, memory)
         };
         world.rule(change);
         world
+    }
+
+    /// Before another app, which notes nothing.
+    pub fn before(address: &str) -> Self {
+        let world = Self::before_within(address, 16 << 20);
+        world.rule(|_| ());
+        world
+    }
+
+    fn before_within(address: &str, memory: u64) -> Self {
+        let mut settings = settings(address);
+        settings.memory = memory;
+        let sidecar = Sidecar::bind_with(settings, Limits::default()).unwrap();
+        Self {
+            site: sidecar.site().clone(),
+            sidecar: run(sidecar),
+            seen: Arc::default(),
+        }
     }
 
     /// Swaps another rule in.

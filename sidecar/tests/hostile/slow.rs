@@ -1,0 +1,200 @@
+//! Visitors who take their time, and apps that do: each holds what is theirs, and nobody else waits for it.
+
+use std::time::Duration;
+
+use coppice_sidecar::serve::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    support::{answering, before, settings, soon, start, until},
+    world::{OK, World},
+};
+
+const HEAD_TIME: Duration = Duration::from_millis(300);
+
+/// A byte now and then, for ever: until the other side has had enough.
+async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
+    for byte in bytes.iter().cycle() {
+        if stream.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn slow_heads_are_cut_off() {
+    let limits = Limits {
+        head_time: HEAD_TIME,
+        ..Limits::default()
+    };
+    let sidecar = start(settings(answering(|_| OK.to_owned()).await), limits);
+    // Silent; a request line and no more; a header that never ends; between two requests.
+    for beginning in [
+        "",
+        "GET /a HT",
+        "GET /a HTTP/1.1\r\nhost: a.test\r\nx: ",
+        "GET /a HTTP/1.1\r\nhost: a.test\r\n\r\nGET /b",
+    ] {
+        let mut stream = TcpStream::connect(sidecar.address).await.unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let dripping = tokio::spawn(async move {
+            while write.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let mut said = Vec::new();
+        let _ = soon(read.read_to_end(&mut said)).await;
+        dripping.abort();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains("502"), "{beginning:?}: {said}");
+    }
+    assert!(
+        sidecar
+            .ask("GET /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+}
+
+#[tokio::test]
+async fn slow_bodies_hold_one_connection_to_the_app_and_nobody_else() {
+    let limits = Limits {
+        patience: HEAD_TIME,
+        ..Limits::default()
+    };
+    let sidecar = start(settings(answering(|_| OK.to_owned()).await), limits);
+    // It stops in the middle: the app is not blamed for ever, and its connection is closed.
+    let mut stopped = sidecar.connect().await;
+    stopped
+        .say("POST /a HTTP/1.1\r\nhost: a.test\r\nx-app: waits\r\ncontent-length: 100\r\n\r\nhalf")
+        .await;
+    let mut dripping = TcpStream::connect(sidecar.address).await.unwrap();
+    dripping
+        .write_all(b"POST /b HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1000000\r\n\r\n")
+        .await
+        .unwrap();
+    let dripping = tokio::spawn(async move { drip(&mut dripping, b"x").await });
+    for _ in 0..20 {
+        assert!(
+            sidecar
+                .ask("GET /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+    }
+    dripping.abort();
+    let answer = stopped.head().await;
+    assert!(answer.starts_with("http/1.1 "), "{answer}");
+}
+
+#[tokio::test]
+async fn slow_readers_of_a_page_share_it() {
+    let page = "x".repeat(900_000);
+    let world = World::with(
+        move |_| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len()),
+        |_| (),
+    )
+    .await;
+    world.get("/large", "").await;
+    let mut readers = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(world.sidecar.address).await.unwrap();
+        stream
+            .write_all(b"GET /large HTTP/1.1\r\nhost: a.test\r\n\r\n")
+            .await
+            .unwrap();
+        let mut one = [0; 1];
+        soon(stream.read_exact(&mut one)).await.unwrap();
+        readers.push(stream);
+    }
+    let store = world.site.fetcher.store();
+    assert!(store.bytes() < 2 << 20, "{}", store.bytes());
+    assert_eq!(world.get("/large", "").await.outcome(), "HIT");
+    // A purge and another page in its place take nothing away from who is reading.
+    drop(readers);
+    until("nobody is connected", async || {
+        world.site.metrics.connections.get() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn slow_readers_of_what_passes_through_slow_down_the_app_and_not_the_memory() {
+    // Without an end, as fast as it is read.
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x1_0000));
+    let address = crate::support::app(move |mut peer| {
+        let chunk = chunk.clone();
+        async move {
+            peer.head().await;
+            peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await;
+            while peer.stream.write_all(chunk.as_bytes()).await.is_ok() {}
+        }
+    })
+    .await;
+    let sidecar = before(address);
+    let mut reader = sidecar.connect().await;
+    reader.say("GET /endless HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    reader.head().await;
+    assert!(reader.exactly(10_000_000).await.is_some());
+    drop(reader);
+}
+
+#[tokio::test]
+async fn slow_pages_are_waited_for_and_hot_ones_are_not() {
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let address = crate::support::app(move |mut peer| {
+        let mut gone = gone.clone();
+        async move {
+            while let Some(head) = peer.head_or_end().await {
+                if head.starts_with("GET /slow") {
+                    gone.wait_for(|gone| *gone).await.unwrap();
+                }
+                peer.say(OK).await;
+            }
+        }
+    })
+    .await;
+    let world = World::before(&address);
+    assert_eq!(world.get("/hot", "").await.outcome(), "MISS");
+    let world = std::sync::Arc::new(world);
+    let waiting: Vec<_> = (0..100)
+        .map(|number| {
+            let world = world.clone();
+            tokio::spawn(async move { world.get(&format!("/slow/{}", number % 50), "").await })
+        })
+        .collect();
+    until("all have taken off", async || {
+        world.site.fetcher.in_the_air() == 50
+    })
+    .await;
+    assert_eq!(world.get("/hot", "").await.outcome(), "HIT");
+    assert_eq!(world.get("/other", "").await.outcome(), "MISS");
+    go.send_replace(true);
+    for visit in waiting {
+        assert_eq!(soon(visit).await.unwrap().body, "ok");
+    }
+    until("all have landed", async || world.site.fetcher.in_the_air() == 0).await;
+}
+
+#[tokio::test]
+async fn slow_connections_beyond_the_limit_wait_for_room() {
+    let limits = Limits {
+        connections: 2,
+        head_time: HEAD_TIME,
+        ..Limits::default()
+    };
+    let sidecar = start(settings(answering(|_| OK.to_owned()).await), limits);
+    let silent = [sidecar.connect().await, sidecar.connect().await];
+    // Served as soon as the silent ones have had their time.
+    let answer = sidecar
+        .ask("GET /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(silent);
+}
