@@ -270,8 +270,7 @@ fn check(raw: &[u8], target: Option<&str>, (fresh, any): (u64, u64), tally: &Tal
     let Some(at) = body.find(&format!("{target}|")) else {
         assert!(
             body.len() < 100 && !body.contains('|'),
-            "another page's body: {target}: {head}\n{:.200}",
-            body
+            "another page's body: {target}: {head}\n{body:.200}"
         );
         return;
     };
@@ -359,11 +358,12 @@ struct Sample {
     used: u64,
     pages: u64,
     flights: u64,
+    queue: u64,
 }
 
 async fn sample(child: &Child, admin: &str) -> Sample {
     let mut peer = Peer::over(TcpStream::connect(admin).await.unwrap());
-    peer.say("GET /state HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+    peer.say("GET /state HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
         .await;
     let answer = peer.rest().await;
     let json = &answer[answer.find('{').unwrap()..=answer.rfind('}').unwrap()];
@@ -377,7 +377,8 @@ async fn sample(child: &Child, admin: &str) -> Sample {
         rss: rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10,
         used: state["memory"]["used"].as_u64().unwrap(),
         pages: state["pageCount"].as_u64().unwrap(),
-        flights: state["flights"].as_u64().unwrap(),
+        flights: state["flightCount"].as_u64().unwrap(),
+        queue: state["queueCount"].as_u64().unwrap(),
     }
 }
 
@@ -466,11 +467,12 @@ async fn soak_ends_with_nothing_in_the_air_and_nothing_accounted_for() {
     for visit in visits {
         visit.await.unwrap();
     }
-    let mut stream = purges.await.unwrap();
+    let stream = purges.await.unwrap();
 
     // Nobody asks any more: all flights land, and what is accounted for is what is stored.
-    until("every flight has ended", async || {
-        sample(&child, &admin).await.flights == 0
+    until("every flight has ended and nothing waits", async || {
+        let sample = sample(&child, &admin).await;
+        (sample.flights, sample.queue) == (0, 0)
     })
     .await;
     let rest = sample(&child, &admin).await;
