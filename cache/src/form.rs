@@ -20,7 +20,7 @@ pub enum Form {
     Whole {
         /// In this coding, which the page has.
         coding: Option<Coding>,
-        /// The visitor would rather have had this one, which it has not.
+        /// The visitor likes this one best, whether the page has it or not.
         wish: Option<Coding>,
     },
     /// 304.
@@ -75,7 +75,7 @@ impl Form {
                 }
             }
         }
-        let wish = best(&|_| true).filter(|wish| coding != Some(*wish));
+        let wish = best(&|_| true);
         Self::Whole { coding, wish }
     }
 }
@@ -136,7 +136,7 @@ mod tests {
         lookup.wants = Wants::of(&headers);
         let word = |coding: Option<Coding>| coding.map_or("identity", Coding::as_str);
         match Form::of(&page(StatusCode::from_u16(status).unwrap()), &lookup, &headers) {
-            Form::Whole { coding, wish: None } => word(coding).to_owned(),
+            Form::Whole { coding, wish } if coding == wish => word(coding).to_owned(),
             Form::Whole { coding, wish } => format!("{}, rather {}", word(coding), word(wish)),
             Form::NotModified { coding } => format!("304 {}", word(coding)),
             Form::Failed => "412".to_owned(),

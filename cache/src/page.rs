@@ -32,6 +32,13 @@ const VISIT_GRAIN: Duration = Duration::from_secs(1);
 /// What a map's slot, a shard's list and the allocator take for a page beside what [`Page::weight`] can count.
 const BOOKKEEPING: usize = 128;
 
+/// See `Page::codings`.
+const TRIED: u8 = 4;
+
+fn tried(coding: Coding) -> u8 {
+    coding.bit() << TRIED
+}
+
 /// A stored page.
 pub struct Page {
     parts: Parts,
@@ -45,8 +52,9 @@ pub struct Page {
     outcome: AtomicU8,
     /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
     retry_at: AtomicU64,
-    /// A set of codings that the body is, or has been, compressed with, or soon will be.
-    wished: AtomicU8,
+    /// Two sets of codings: those that visitors of this page want, and, [`TRIED`] bits higher, those that the body was
+    /// tried to be compressed with, or soon will be.
+    codings: AtomicU8,
 }
 
 /// What a page is made of.
@@ -185,7 +193,7 @@ impl Page {
             visited: AtomicU64::new(0),
             outcome: AtomicU8::new(0),
             retry_at: AtomicU64::new(0),
-            wished: AtomicU8::new(parts.encodings.iter().fold(0, |set, own| set | own.coding.bit())),
+            codings: AtomicU8::new(parts.encodings.iter().fold(0, |set, own| set | tried(own.coding))),
             parts,
         }
     }
@@ -240,17 +248,30 @@ impl Page {
         self.parts.encodings.iter().find(|own| own.coding == coding)
     }
 
-    /// Asks for the body in a coding. True for the first who does: it is theirs to have it made.
-    pub fn wish(&self, coding: Coding) -> bool {
-        let is_new = |set: u8| set & coding.bit() == 0;
+    /// A visitor wants the body in a coding. True for the first, where nobody has tried to make it: that is theirs.
+    pub fn want(&self, coding: Coding) -> bool {
+        let both = coding.bit() | tried(coding);
         // Most who come here come too late, and only read.
-        is_new(self.wished.load(Ordering::Relaxed))
-            && is_new(self.wished.fetch_or(coding.bit(), Ordering::Relaxed))
+        self.codings.load(Ordering::Relaxed) & both != both
+            && self.codings.fetch_or(both, Ordering::Relaxed) & tried(coding) == 0
     }
 
-    /// The coding could not be made now: somebody else may ask for it.
-    pub fn unwish(&self, coding: Coding) {
-        self.wished.fetch_and(!coding.bit(), Ordering::Relaxed);
+    /// The codings that visitors of this page wanted.
+    pub fn wanted(&self) -> impl Iterator<Item = Coding> {
+        let set = self.codings.load(Ordering::Relaxed);
+        Coding::ALL
+            .into_iter()
+            .filter(move |coding| set & coding.bit() != 0)
+    }
+
+    /// Somebody is about to make the body in a coding. True for the first.
+    pub fn try_out(&self, coding: Coding) -> bool {
+        self.codings.fetch_or(tried(coding), Ordering::Relaxed) & tried(coding) == 0
+    }
+
+    /// It could not be made now: another visitor may have it tried again.
+    pub fn give_up(&self, coding: Coding) {
+        self.codings.fetch_and(!tried(coding), Ordering::Relaxed);
     }
 
     /// Both have one and the same body.
@@ -275,8 +296,8 @@ impl Page {
         let checked = self.checked.load(Ordering::Acquire);
         page.take_over(self);
         page.checked.store(checked, Ordering::Release);
-        page.wished
-            .fetch_or(self.wished.load(Ordering::Relaxed), Ordering::Relaxed);
+        page.codings
+            .fetch_or(self.codings.load(Ordering::Relaxed), Ordering::Relaxed);
         page
     }
 
@@ -527,6 +548,22 @@ mod tests {
             (new.last_outcome(), new.visited()),
             (Some(Outcome::Stale), Moment(5))
         );
+    }
+
+    #[test]
+    fn page_has_each_coding_tried_once() {
+        let page = mk_page(&mk_plan(|_| ()), "/a", 0, 1);
+        assert!(page.want(Coding::Gzip) && !page.want(Coding::Gzip));
+        assert!(!page.try_out(Coding::Gzip));
+        // Made ahead of those who want it.
+        assert!(page.try_out(Coding::Zstd));
+        assert_eq!(page.wanted().collect::<Vec<_>>(), [Coding::Gzip]);
+        assert!(!page.want(Coding::Zstd));
+        assert_eq!(page.wanted().collect::<Vec<_>>(), [Coding::Zstd, Coding::Gzip]);
+        page.give_up(Coding::Gzip);
+        assert!(page.want(Coding::Gzip));
+        let page = page.with(Coding::Brotli, Bytes::from_static(b"b"));
+        assert!(!Coding::ALL.into_iter().any(|coding| page.want(coding)));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Bodies in other codings: each made once for a page, behind the visitors.
 //!
 //! ```text
-//! ask(page, coding) ──► the first who asks, and there is a place in the queue ──► a turn ──► a thread that may block
-//!                                                            Store::encode ◄── smaller, and the body is still stored
+//! want(page, coding) ──► the first who wants it ──┬─► a place in the queue ──► a turn ──► a thread that may block
+//! follow(new, old)   ──► what was wanted before ──┘       Store::encode ◄── smaller, and the body is still stored
 //! ```
 //!
-//! Whoever asks is not kept waiting: it gets the body as it is, and later ones get it compressed. A body that does not get
-//! smaller is remembered by its page as asked for, and is not tried again.
+//! Whoever wants a coding is not kept waiting: it gets the body as it is, and later ones get it compressed. A page that takes
+//! the place of another is made ready for those who come. A body that does not get smaller is remembered by its page as
+//! tried, and is not tried again.
 
 use std::{
     io::{self, Write},
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 
 /// So many bodies are compressed at once: visitors need the processor too.
 const AT_ONCE: usize = 2;
-/// So many wait or are compressed; beyond it nothing is remembered, and the next visitor asks again.
+/// So many wait or are compressed; beyond it a coding counts as not tried, and the next visitor asks again.
 const MOST: usize = 64;
 /// What a compressor takes beside the bodies: windows and tables, in bytes.
 const WORKSPACE: u64 = 4 << 20;
@@ -48,13 +49,25 @@ impl Default for Compressor {
 }
 
 impl Compressor {
-    /// Has a page's body made in a coding, unless somebody has asked for that before.
-    pub(super) fn ask(&self, store: &Arc<Store>, page: &Page, coding: Coding) {
-        if !page.wish(coding) {
-            return;
+    /// A visitor wants a page's body in a coding, which is made unless it is there or was tried before.
+    pub(super) fn want(&self, store: &Arc<Store>, page: &Page, coding: Coding) {
+        if page.want(coding) {
+            self.begin(store, page, coding);
         }
+    }
+
+    /// A page has taken the place of another: what visitors wanted of that one they will want again.
+    pub(super) fn follow(&self, store: &Arc<Store>, page: &Page, old: &Page) {
+        for coding in old.wanted().filter(|_| page.is_compressible()) {
+            if page.try_out(coding) {
+                self.begin(store, page, coding);
+            }
+        }
+    }
+
+    fn begin(&self, store: &Arc<Store>, page: &Page, coding: Coding) {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            page.unwish(coding);
+            page.give_up(coding);
             return;
         };
         // Not the page itself: what is evicted while it waits is not to be kept.
@@ -76,10 +89,10 @@ async fn make(store: Arc<Store>, key: &Key, coding: Coding) {
         return;
     }
     // Another page may have taken the place of the one that was asked for.
-    page.wish(coding);
+    page.try_out(coding);
     let mut room = store.reserve();
     if !room.grow(page.body().len() as u64 + WORKSPACE) {
-        page.unwish(coding);
+        page.give_up(coding);
         return;
     }
     let made = tokio::task::spawn_blocking(move || {

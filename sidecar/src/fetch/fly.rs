@@ -308,13 +308,19 @@ impl Pilot {
         }
         let now = shared.clock.now();
         // A page that takes the place of another inherits its last visit: being regenerated makes nothing hot.
-        if shared.store.get(&self.lookup.key).is_none() {
+        let old = shared.store.get(&self.lookup.key);
+        if old.is_none() {
             page.visit(now);
             page.note(Outcome::Miss);
         }
         let inserted = shared.store.insert(page.clone());
         match inserted {
-            Inserted::Stored => flights.unmark(&self.lookup.key),
+            Inserted::Stored => {
+                flights.unmark(&self.lookup.key);
+                if let Some(old) = &old {
+                    shared.compressor.follow(&shared.store, page, old);
+                }
+            }
             Inserted::TooHeavy => flights.mark(&self.lookup.key, Unstorable::TooLarge, now),
             Inserted::Older => {}
         }

@@ -259,9 +259,9 @@ impl Fetcher {
         told
     }
 
-    /// Has the body of a page made in a coding, behind those who visit it. Asking twice changes nothing.
+    /// A visitor wants the body of a page in a coding, which is made behind those who visit it. Asking twice changes nothing.
     pub fn compress(&self, page: &Page, coding: Coding) {
-        self.shared.compressor.ask(&self.shared.store, page, coding);
+        self.shared.compressor.want(&self.shared.store, page, coding);
     }
 
     /// An unsafe request to this URL succeeded (RFC 9111 §4.4): on this replica its page expires, at most once in 3 s, so
