@@ -232,7 +232,7 @@ impl Answers<'_> {
             mut headers,
             length,
             body,
-            ..
+            own,
         } = shape;
         self.say(&mut headers, said);
         let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -246,6 +246,9 @@ impl Answers<'_> {
         });
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if own {
+            response.extensions_mut().insert(pass::Own);
+        }
         Answered {
             response,
             outcome: said.outcome,
