@@ -56,54 +56,92 @@ impl CacheStatus<'_> {
 
     /// The value of the header field.
     pub fn value(&self) -> HeaderValue {
-        let text = self.to_string();
-        HeaderValue::from_maybe_shared(Bytes::from(text)).expect("tokens and visible ASCII")
+        self.value_and_age(None).0
+    }
+
+    /// The value of the header field, and that of `Age` in seconds: both in one piece of memory, since most answers of
+    /// the cache have both.
+    pub fn value_and_age(&self, age: Option<u64>) -> (HeaderValue, Option<HeaderValue>) {
+        let mut text = String::with_capacity(USUAL + self.key.map_or(0, Key::weight));
+        self.push(&mut text);
+        let end = text.len();
+        if let Some(age) = age {
+            push_number(&mut text, age);
+        }
+        let text = Bytes::from(text);
+        let value = |part| HeaderValue::from_maybe_shared(part).expect("tokens and visible ASCII");
+        let age = age.map(|_| value(text.slice(end..)));
+        (value(text.slice(..end)), age)
+    }
+
+    /// Every hit writes this: without the machinery of formatting, where that is not needed.
+    fn push(&self, text: &mut String) {
+        text.push_str("coppice");
+        match self.answer {
+            Answer::Hit => text.push_str("; hit"),
+            Answer::Forwarded { why, .. } => text.extend(["; fwd=", why.as_str()]),
+        }
+        if let Some(ttl) = self.ttl {
+            text.push_str(if ttl < 0 { "; ttl=-" } else { "; ttl=" });
+            push_number(text, ttl.unsigned_abs().min(MAX_INTEGER));
+        }
+        if let Answer::Forwarded { stored: true, .. } = self.answer {
+            text.push_str("; stored");
+        }
+        if let Answer::Forwarded { collapsed: true, .. } = self.answer {
+            text.push_str("; collapsed");
+        }
+        if let Some(key) = self.key {
+            text.push_str("; key=\"");
+            // Writing to a string does not fail.
+            let _ = write!(Quoted(text), "{key}");
+            text.push('"');
+        }
+        if let Some(detail) = self.detail {
+            text.extend(["; detail=", detail]);
+        }
     }
 }
 
-impl fmt::Display for CacheStatus<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("coppice")?;
-        match self.answer {
-            Answer::Hit => f.write_str("; hit")?,
-            Answer::Forwarded { why, .. } => write!(f, "; fwd={}", why.as_str())?,
-        }
-        if let Some(ttl) = self.ttl {
-            write!(f, "; ttl={}", ttl.clamp(-MAX_INTEGER, MAX_INTEGER))?;
-        }
-        if let Answer::Forwarded { stored: true, .. } = self.answer {
-            f.write_str("; stored")?;
-        }
-        if let Answer::Forwarded { collapsed: true, .. } = self.answer {
-            f.write_str("; collapsed")?;
-        }
-        if let Some(key) = self.key {
-            f.write_str("; key=\"")?;
-            write!(Quoted(f), "{key}")?;
-            f.write_char('"')?;
-        }
-        match self.detail {
-            Some(detail) => write!(f, "; detail={detail}"),
-            None => Ok(()),
+/// Bytes of a value without a key, and of an age.
+const USUAL: usize = 96;
+
+fn push_number(text: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
         }
     }
+    text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 /// The greatest integer of a structured field (RFC 9651 section 3.3.1).
-const MAX_INTEGER: i64 = 999_999_999_999_999;
+const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// Writes the inside of a structured field's string: visible ASCII and spaces, the rest as escapes of URLs.
-struct Quoted<'a, 'f>(&'a mut fmt::Formatter<'f>);
+struct Quoted<'a>(&'a mut String);
 
-impl fmt::Write for Quoted<'_, '_> {
+impl fmt::Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+        {
+            self.0.push_str(text);
+            return Ok(());
+        }
         for byte in text.bytes() {
             match byte {
                 b'"' | b'\\' => {
-                    self.0.write_char('\\')?;
-                    self.0.write_char(char::from(byte))?;
+                    self.0.push('\\');
+                    self.0.push(char::from(byte));
                 }
-                0x20..=0x7E => self.0.write_char(char::from(byte))?,
+                0x20..=0x7E => self.0.push(char::from(byte)),
                 _ => write!(self.0, "%{byte:02X}")?,
             }
         }

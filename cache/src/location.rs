@@ -139,7 +139,7 @@ mod tests {
         #[case] expected: bool,
     ) {
         let forwarded = Some("shop.example.com");
-        let key = Key::build(Scheme::Https, "example.com", "/blog/a", forwarded, |_| ());
+        let key = Key::build(Scheme::Https, "example.com", "/blog/a", forwarded, 0, |_| ());
         let value = HeaderValue::from_str(location).unwrap();
         assert_eq!(comes_back(Some(&value), &key), expected);
     }

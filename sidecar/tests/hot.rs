@@ -10,17 +10,19 @@ const REQUESTS: u64 = 1000;
 fn allocations(way: Way) -> u64 {
     let mut hot = Hot::start(way);
     let counted = allocation_counter::measure(|| hot.ask(REQUESTS as usize));
-    counted.count_total / REQUESTS
+    let each = counted.count_total / REQUESTS;
+    println!("{way:?}: {each} allocations");
+    each
 }
 
 #[test]
 fn hot_hit_allocates_little() {
     let each = allocations(Way::Hit);
-    assert!(each <= 16, "{each} allocations for a hit");
+    assert!(each <= 10, "{each} allocations for a hit");
 }
 
 #[test]
 fn hot_pass_allocates_little() {
     let each = allocations(Way::Pass);
-    assert!(each <= 45, "{each} allocations to pass a request through");
+    assert!(each <= 20, "{each} allocations to pass a request through");
 }

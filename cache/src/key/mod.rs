@@ -88,7 +88,8 @@ impl Key {
             path: path.to_owned(),
             reason,
         })?;
-        let key = Self::build(scheme, host, path, None, |text| {
+        let most = query.len() + 1;
+        let key = Self::build(scheme, host, path, None, most, |text| {
             if !query.is_empty() {
                 text.push('?');
                 text.push_str(query);
@@ -113,14 +114,16 @@ impl Key {
         Self::new(scheme, host, path, selected.strip_prefix('?').unwrap_or_default())
     }
 
+    /// `push_query` appends at most `most` bytes.
     pub(crate) fn build(
         scheme: Scheme,
         host: &str,
         path: &str,
         forwarded_host: Option<&str>,
+        most: usize,
         push_query: impl FnOnce(&mut String),
     ) -> Self {
-        let mut text = String::with_capacity(host.len() + path.len());
+        let mut text = String::with_capacity(host.len() + path.len() + most);
         text.push_str(host);
         let host_end = text.len() as u32;
         text.push_str(path);

@@ -17,8 +17,6 @@ pub(super) fn push_selected(text: &mut String, query: &str, plan: &Plan) {
         // Each name is decoded once: a visitor may send thousands of escaped ones.
         parameters.sort_by_cached_key(|&parameter| name(parameter));
     }
-    let length: usize = parameters.iter().map(|parameter| parameter.len() + 1).sum();
-    text.reserve_exact(length);
     for (at, parameter) in parameters.iter().enumerate() {
         text.push(if at == 0 { '?' } else { '&' });
         text.push_str(parameter);

@@ -65,6 +65,7 @@ fn place(
             &host,
             path,
             forwarded_host.as_deref(),
+            parts.uri.query().map_or(0, |query| query.len() + 1),
             |text| {
                 if let Some(query) = parts.uri.query() {
                     query::push_selected(text, query, plan);

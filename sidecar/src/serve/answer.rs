@@ -221,12 +221,17 @@ impl Answers<'_> {
         let mut shape = Shape::of(page, &form);
         if !shape.own {
             shape.headers.insert(CACHE_CONTROL, control.clone());
-            shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
         }
-        self.finish(shape, said, Some(age))
+        let told = (!shape.own).then_some(age.as_secs());
+        self.finish_with(shape, said, Some(age), told)
     }
 
     fn finish(&self, shape: Shape, said: Said, age: Option<Duration>) -> Answered {
+        self.finish_with(shape, said, age, None)
+    }
+
+    /// With an `Age` that the visitor is told.
+    fn finish_with(&self, shape: Shape, said: Said, age: Option<Duration>, told: Option<u64>) -> Answered {
         let Shape {
             status,
             mut headers,
@@ -234,16 +239,19 @@ impl Answers<'_> {
             body,
             own,
         } = shape;
-        self.say(&mut headers, said);
+        self.say(&mut headers, said, told);
         let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if let Some(length) = length.filter(|_| has_body) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        let mut response = Response::new(if has_body && !self.lookup.head {
+        let body = if has_body && !self.lookup.head {
             body
         } else {
             Body::empty()
-        });
+        };
+        // hyper writes the length of a body that it knows, and need not be given it as text.
+        let written = body.size_hint().exact().filter(|length| *length > 0);
+        if let Some(length) = length.filter(|length| has_body && Some(*length) != written) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if own {
@@ -257,7 +265,7 @@ impl Answers<'_> {
         }
     }
 
-    fn say(&self, headers: &mut HeaderMap, said: Said) {
+    fn say(&self, headers: &mut HeaderMap, said: Said, age: Option<u64>) {
         let status = CacheStatus {
             answer: said.answer,
             ttl: said.ttl,
@@ -265,8 +273,12 @@ impl Answers<'_> {
             key: self.dev.then_some(&*self.lookup.key),
         };
         headers.insert(X_COPPICE_CACHE, HeaderValue::from_static(said.outcome.as_str()));
+        let (status, age) = status.value_and_age(age);
+        if let Some(age) = age {
+            headers.insert(AGE, age);
+        }
         // Caches nearer to the app have had their say before (RFC 9211 section 2).
-        headers.append(CACHE_STATUS, status.value());
+        headers.append(CACHE_STATUS, status);
     }
 }
 

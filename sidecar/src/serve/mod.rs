@@ -169,11 +169,10 @@ async fn connection(
 
 /// Answers one request, and tells those who count or watch.
 pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
-    let started = Instant::now();
     let version = request.version();
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
-        (visits, request.method().clone(), path.to_owned())
+        (visits, Instant::now(), request.method().clone(), path.to_owned())
     });
     let answered = visit::visit(site, peer, request.map(Body::from)).await;
     site.metrics.answered(answered.outcome, answered.reason);
@@ -181,7 +180,7 @@ pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) 
     if site.drain.leaving.is_cancelled() {
         leave(&mut response, version);
     }
-    if let Some((visits, method, path)) = watched {
+    if let Some((visits, started, method, path)) = watched {
         // A watcher that is too slow misses lines; a visitor never waits for it.
         let _ = visits.try_send(VisitLine {
             outcome: answered.outcome,

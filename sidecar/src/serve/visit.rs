@@ -16,7 +16,7 @@ use coppice_cache::{
     routes::Routes,
     verdict::Verdict,
 };
-use http::{Request, request::Parts};
+use http::{HeaderMap, Request, request::Parts};
 use http_body::Body as _;
 
 use super::{
@@ -27,18 +27,31 @@ use super::{
 use crate::{body::Body, fetch::Fetched, site::Site};
 
 /// Answers one request of the visitor at `peer`.
+///
+/// The way of a hit is short and its future small: what goes to the app is boxed, since every request's future is moved
+/// with room for the longest way that it may take.
 pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
     let (parts, body) = request.into_parts();
     let reading = read(&site.routes.load(), &parts);
-    let request = Request::from_parts(parts, body);
     match reading {
         // A body that no header announced, as HTTP/2 allows.
-        Reading::Lookup(_) if !request.body().is_end_stream() => {
-            pass(site, peer, request, PassReason::Body, None).await
+        Reading::Lookup(_) if !body.is_end_stream() => {
+            let request = Request::from_parts(parts, body);
+            Box::pin(pass(site, peer, request, PassReason::Body, None)).await
         }
-        Reading::Lookup(lookup) => look_up(site, peer, request, &lookup).await,
-        Reading::Pass { reason, invalidates } => pass(site, peer, request, reason, invalidates).await,
-        Reading::Refuse(reason) => answer::refused(reason, request.version()),
+        Reading::Lookup(lookup) => {
+            let (page, verdict) = site.fetcher.look_up(&lookup);
+            if let (Verdict::Hit, Some(page)) = (verdict, &page) {
+                return answers(site, &lookup, &parts.headers).hit(page);
+            }
+            let request = Request::from_parts(parts, body);
+            Box::pin(not_fresh(site, peer, request, lookup, page, verdict)).await
+        }
+        Reading::Pass { reason, invalidates } => {
+            let request = Request::from_parts(parts, body);
+            Box::pin(pass(site, peer, request, reason, invalidates)).await
+        }
+        Reading::Refuse(reason) => answer::refused(reason, parts.version),
     }
 }
 
@@ -47,22 +60,27 @@ pub(crate) fn read(routes: &Routes, parts: &Parts) -> Reading {
     strict::refuse(parts).map_or_else(|| key::read(routes, parts), Reading::Refuse)
 }
 
-async fn look_up(site: &Arc<Site>, peer: IpAddr, request: Request<Body>, lookup: &Lookup) -> Answered {
-    let (page, verdict) = site.fetcher.look_up(lookup);
+async fn not_fresh(
+    site: &Arc<Site>,
+    peer: IpAddr,
+    request: Request<Body>,
+    lookup: Lookup,
+    page: Option<Arc<Page>>,
+    verdict: Verdict,
+) -> Answered {
     match (verdict, page) {
-        (Verdict::Hit, Some(page)) => answers(site, lookup, &request).hit(&page),
         (Verdict::Stale { regenerate }, Some(page)) => {
             if regenerate {
-                site.fetcher.regenerate(lookup, site.clock.now());
+                site.fetcher.regenerate(&lookup, site.clock.now());
             }
-            answers(site, lookup, &request).stale(&page, None)
+            answers(site, &lookup, request.headers()).stale(&page, None)
         }
         (Verdict::Wait { fallback }, page) => {
             let old = page.filter(|_| fallback);
-            fetch(site, peer, request, lookup, old, Waited::Expired).await
+            fetch(site, peer, request, &lookup, old, Waited::Expired).await
         }
         (Verdict::Fetch | Verdict::Hit | Verdict::Stale { .. }, _) => {
-            fetch(site, peer, request, lookup, None, Waited::Miss).await
+            fetch(site, peer, request, &lookup, None, Waited::Miss).await
         }
     }
 }
@@ -78,14 +96,14 @@ async fn fetch(
 ) -> Answered {
     match site.fetcher.fetch(lookup, old).await {
         Fetched::Page { page, joined, stored } => {
-            answers(site, lookup, &request).fetched(&page, waited, joined, stored)
+            answers(site, lookup, request.headers()).fetched(&page, waited, joined, stored)
         }
-        Fetched::There(page) => answers(site, lookup, &request).hit(&page),
-        Fetched::Stream(streamed) => answers(site, lookup, &request).streamed(streamed, waited),
-        Fetched::Old { page, why } => answers(site, lookup, &request).stale(&page, Some(why)),
+        Fetched::There(page) => answers(site, lookup, request.headers()).hit(&page),
+        Fetched::Stream(streamed) => answers(site, lookup, request.headers()).streamed(streamed, waited),
+        Fetched::Old { page, why } => answers(site, lookup, request.headers()).stale(&page, Some(why)),
         Fetched::Failed { error, joined } => {
             site.metrics.unanswered(error.as_str());
-            answers(site, lookup, &request).failed(&error, waited, joined)
+            answers(site, lookup, request.headers()).failed(&error, waited, joined)
         }
         Fetched::Pass(reason) => {
             let reason = PassReason::Unstorable(reason);
@@ -111,10 +129,10 @@ async fn pass(
 }
 
 /// As of now: the time has gone on while somebody waited.
-fn answers<'a>(site: &'a Site, lookup: &'a Lookup, request: &'a Request<Body>) -> Answers<'a> {
+fn answers<'a>(site: &'a Site, lookup: &'a Lookup, asked: &'a HeaderMap) -> Answers<'a> {
     Answers {
         lookup,
-        asked: request.headers(),
+        asked,
         fetcher: &site.fetcher,
         now: site.clock.now(),
         dev: site.dev,
