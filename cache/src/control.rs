@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What an answer's `Cache-Control` says, as far as a shared cache is concerned.
 ///
@@ -48,7 +48,8 @@ impl CacheControl {
         control
     }
 
-    fn take(&mut self, name: &[u8], argument: Option<&[u8]>) {
+    /// Takes one directive; what it does not know says nothing.
+    pub(crate) fn take(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
         let flag = [
             ("no-store", &mut self.no_store),
@@ -152,37 +153,60 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// What an answer's `Vary` means for a cache that keys by none of the headers of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vary {
-    /// It names nothing, or only what no request that may be answered from the store carries: Next.js's own set, and
-    /// `Accept-Encoding`, since bodies are asked for and stored as identity.
-    Harmless,
-    /// It names something else, or everything: the answer is for who asked.
-    Matters,
+/// The members of a comma-separated list, over all lines of a field; empty ones are none (RFC 9110 section 5.6.1).
+pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }
 
-impl Vary {
-    /// Reads every `Vary` field of an answer.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let harmless = headers.get_all(header::VARY).iter().all(|value| {
-            value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .map(<[u8]>::trim_ascii)
-                .filter(|name| !name.is_empty())
-                .all(|name| HeaderName::from_bytes(name).is_ok_and(|name| is_harmless(name.as_str())))
-        });
-        if harmless { Self::Harmless } else { Self::Matters }
+/// What a name in `Vary` means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// Part of every key, or the same in every request that is built from a key.
+    Keyed,
+    /// `Cookie`.
+    Cookie,
+    /// Whoever sends another value gets another answer.
+    Selects(HeaderName),
+}
+
+/// What a member of `Vary` means for requests that are built from keys; `None`: the answer cannot be shared.
+pub fn named(member: &[u8]) -> Option<Named> {
+    let name = HeaderName::from_bytes(member).ok()?;
+    if always_selects(&name) {
+        return Some(Named::Keyed);
+    }
+    match name.as_str() {
+        // Bodies are asked for and stored as identity and whole; who sends `Authorization` is no concern of what is shared.
+        "accept-encoding" | "range" | "host" | "x-forwarded-proto" | "x-forwarded-host" | "authorization" => {
+            Some(Named::Keyed)
+        }
+        "cookie" => Some(Named::Cookie),
+        // `*` is a token like any other, and means that more than the request decides. The others are of one connection
+        // or one visitor, or are never sent.
+        "*" | "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "expect"
+        | "content-length" | "content-type" | "forwarded" | "via" | "x-forwarded-for" | "x-real-ip" => None,
+        text if UNSENT.iter().any(|prefix| text.starts_with(prefix)) => None,
+        _ => Some(Named::Selects(name)),
     }
 }
 
-fn is_harmless(name: &str) -> bool {
-    matches!(name, "accept-encoding" | "rsc" | "next-url") || name.starts_with("next-router-")
+/// Families of fields that no built request has.
+const UNSENT: [&str; 4] = ["if-", "proxy-", "x-middleware-", "cf-"];
+
+/// Next.js's own set: its router sends these, and an answer has been seen to depend on them without `Vary` saying so.
+pub fn always_selects(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "rsc" | "next-url") || name.starts_with("next-router-")
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header;
     use rstest::rstest;
 
     use super::*;
@@ -254,22 +278,21 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&[], Vary::Harmless)]
-    #[case(&["Accept-Encoding"], Vary::Harmless)]
-    #[case(&["RSC, Next-Router-State-Tree, Next-Router-Prefetch", "Next-Url, accept-encoding"], Vary::Harmless)]
-    #[case(&["next-router-segment-prefetch,,"], Vary::Harmless)]
-    #[case(&["*"], Vary::Matters)]
-    #[case(&["Accept-Encoding, *"], Vary::Matters)]
-    #[case(&["RSC, Cookie"], Vary::Matters)]
-    #[case(&["RSC", "Accept-Language"], Vary::Matters)]
-    #[case(&["Next-Action"], Vary::Matters)]
-    #[case(&["not a name"], Vary::Matters)]
-    fn vary_matters(#[case] values: &[&str], #[case] expected: Vary) {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::VARY, HeaderValue::from_str(value).unwrap());
-        }
-        assert_eq!(Vary::of(&headers), expected);
+    #[case("Accept-Encoding", Some(Named::Keyed))]
+    #[case("RSC", Some(Named::Keyed))]
+    #[case("Next-Router-Segment-Prefetch", Some(Named::Keyed))]
+    #[case("Next-Url", Some(Named::Keyed))]
+    #[case("x-forwarded-proto", Some(Named::Keyed))]
+    #[case("COOKIE", Some(Named::Cookie))]
+    #[case("Accept-Language", Some(Named::Selects(header::ACCEPT_LANGUAGE)))]
+    #[case("User-Agent", Some(Named::Selects(header::USER_AGENT)))]
+    #[case("*", None)]
+    #[case("not a name", None)]
+    #[case("X-Forwarded-For", None)]
+    #[case("If-None-Match", None)]
+    #[case("x-middleware-prefetch", None)]
+    fn vary_names(#[case] member: &str, #[case] expected: Option<Named>) {
+        assert_eq!(named(member.as_bytes()), expected);
     }
 
     proptest::proptest! {

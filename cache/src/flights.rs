@@ -18,9 +18,9 @@ use std::{
 use ahash::RandomState;
 
 use crate::{
+    judge::Unstorable,
     key::Key,
     ledger::{Facts, Ledger, Tags},
-    lifetime::Unstorable,
     page::TagSet,
     routes::{Plan, Routes},
     time::Moment,
@@ -235,8 +235,8 @@ impl<F> Flights<F> {
             return false;
         }
         self.unsafe_requests.set(key, (), now + UNSAFE_TTL);
-        if let Some(slot) = self.aloft.get_mut(&**key) {
-            slot.overtaken = true;
+        for slot in self.aloft.values_mut() {
+            slot.overtaken |= slot.ticket.key.base() == key.base();
         }
         true
     }

@@ -343,7 +343,7 @@ impl World {
         let (now, event) = (self.now, self.event);
         if whole {
             let page = self.page(&flight, tags);
-            prop_assert_eq!(self.store.insert(Arc::new(page)), Inserted::Stored);
+            prop_assert_eq!(self.store.insert(&Arc::new(page)), Inserted::Stored);
             self.pages[flight.path] = Some(Known {
                 version: flight.version,
                 since: flight.since,
@@ -352,7 +352,7 @@ impl World {
                 back_off: None,
             });
         } else if let Some(page) = self.store.get(flight.ticket.key()) {
-            let until = lifetime::back_off(&self.plan, self.moment());
+            let until = lifetime::back_off(&self.plan, None, self.moment());
             page.back_off(until);
             if let Some(known) = &mut self.pages[flight.path] {
                 known.back_off = Some((until.0 / 1000, event));
@@ -380,6 +380,8 @@ impl World {
             tagged: false,
             compressible: false,
             encodings: Box::default(),
+            vary: None,
+            app: None,
         })
     }
 

@@ -8,9 +8,12 @@ pub mod config;
 pub mod control;
 pub mod flights;
 pub mod form;
+pub mod freshness;
+pub mod headers;
 #[cfg(test)]
 mod histories;
 pub mod hostname;
+pub mod judge;
 pub mod key;
 pub mod ledger;
 pub mod lifetime;
@@ -26,4 +29,5 @@ pub mod routes;
 pub mod store;
 pub mod template;
 pub mod time;
+mod variants;
 pub mod verdict;

@@ -25,10 +25,43 @@ pub(crate) fn comes_back(location: Option<&HeaderValue>, key: &Key) -> bool {
     let target = if target.starts_with('/') {
         Cow::Borrowed(target)
     } else {
-        let folder = key.path().rfind('/').map_or("/", |slash| &key.path()[..=slash]);
-        Cow::Owned(format!("{folder}{target}"))
+        Cow::Owned(format!("{}{target}", folder(key)))
     };
     is_same_path(&target, key.path())
+}
+
+/// Path and query that a `Location` or `Content-Location` leads to, where scheme and host are the key's own.
+pub(crate) fn target(location: &HeaderValue, key: &Key) -> Option<String> {
+    let text = location.to_str().ok()?.trim();
+    let text = text.split('#').next().unwrap_or_default();
+    if has_scheme(text) || text.starts_with("//") {
+        let text = if has_scheme(text) {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(format!("{}:{text}", key.scheme().as_str()))
+        };
+        let uri = text.parse::<Uri>().ok()?;
+        let is_own = uri.scheme_str() == Some(key.scheme().as_str()) && is_own_host(&uri, key);
+        return is_own
+            .then(|| uri.path_and_query().map(|target| target.as_str().to_owned()))
+            .flatten();
+    }
+    let (path, query) = text
+        .split_once('?')
+        .map_or((text, None), |(path, query)| (path, Some(query)));
+    let path = if path.is_empty() {
+        key.path().to_owned()
+    } else if path.starts_with('/') {
+        without_dots(path)
+    } else {
+        without_dots(&format!("{}{path}", folder(key)))
+    };
+    Some(query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
+}
+
+/// The part of the key's path that relative references are relative to.
+fn folder(key: &Key) -> &str {
+    key.path().rfind('/').map_or("/", |slash| &key.path()[..=slash])
 }
 
 /// `mailto:x` has a scheme, `a/b:c` has none (RFC 3986 §4.2).
@@ -50,18 +83,25 @@ fn absolute(text: &str, key: &Key) -> bool {
     let Ok(uri) = text.parse::<Uri>() else {
         return true;
     };
-    let Some(host) = uri.host() else {
+    if uri.host().is_none() {
         return true;
-    };
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    }
+    is_own_host(&uri, key) && is_same_path(uri.path(), key.path())
+}
+
+/// The host is the key's own. A visitor who comes by a proxy comes back by the name that the proxy was asked for.
+fn is_own_host(uri: &Uri, key: &Key) -> bool {
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_ascii_lowercase();
     let standard = if key.scheme().as_str() == "https" { 443 } else { 80 };
     let authority = match uri.port_u16() {
         Some(port) if port != standard => format!("{host}:{port}"),
         _ => host,
     };
-    // A visitor who comes by a proxy comes back by the name that the proxy was asked for.
-    let is_own = authority == key.host() || key.forwarded_host() == Some(authority.as_str());
-    is_own && is_same_path(uri.path(), key.path())
+    authority == key.host() || key.forwarded_host() == Some(authority.as_str())
 }
 
 /// The same path once its dot segments are gone and its escapes are read.
@@ -95,7 +135,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::{config::Scheme, mk::mk_key};
+    use crate::mk::mk_key;
 
     #[rstest]
     #[case("/blog/b", false)]
@@ -138,10 +178,24 @@ mod tests {
         #[case] location: &str,
         #[case] expected: bool,
     ) {
-        let forwarded = Some("shop.example.com");
-        let key = Key::build(Scheme::Https, "example.com", "/blog/a", forwarded, 0, |_| ());
+        let key = mk_key("/blog/a").forwarded("shop.example.com");
         let value = HeaderValue::from_str(location).unwrap();
         assert_eq!(comes_back(Some(&value), &key), expected);
+    }
+
+    #[rstest]
+    #[case("/b?x=1#top", Some("/b?x=1"))]
+    #[case("b", Some("/blog/b"))]
+    #[case("../b", Some("/b"))]
+    #[case("?x=1", Some("/blog/a?x=1"))]
+    #[case("https://example.com/b?x=1", Some("/b?x=1"))]
+    #[case("//example.com:443/b", Some("/b"))]
+    #[case("http://example.com/b", None)]
+    #[case("https://www.example.com/b", None)]
+    #[case("mailto:a@example.com", None)]
+    fn location_leads_to(#[case] location: &str, #[case] expected: Option<&str>) {
+        let value = HeaderValue::from_str(location).unwrap();
+        assert_eq!(target(&value, &mk_key("/blog/a")).as_deref(), expected);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     config::{Config, Interval, Route, Rule, Scheme},
-    key::Key,
+    freshness::Arrival,
+    key::{Key, Selection},
     page::{Page, Parts, TagSet},
     routes::{Plan, Routes},
     time::Moment,
@@ -65,5 +66,45 @@ pub(crate) fn mk_page(plan: &Plan, path: &str, stamp: u64, length: usize) -> Pag
         tagged: false,
         compressible: false,
         encodings: Box::default(),
+        vary: None,
+        app: None,
     })
+}
+
+pub(crate) fn mk_headers(fields: &[&str]) -> HeaderMap {
+    let fields = fields
+        .iter()
+        .map(|field| field.split_once(": ").expect("a field"));
+    fields
+        .map(|(name, value)| {
+            (
+                name.parse::<HeaderName>().expect("a good name"),
+                HeaderValue::from_str(value).expect("a good value"),
+            )
+        })
+        .collect()
+}
+
+/// Noon on a Tuesday, without delay.
+pub(crate) fn mk_arrival() -> Arrival {
+    Arrival {
+        at: httpdate::parse_http_date("Tue, 24 Nov 2026 12:00:00 GMT").expect("a date"),
+        delay: Duration::ZERO,
+    }
+}
+
+/// A variant of a page, chosen by one field.
+pub(crate) fn mk_variant(path: &str, name: &'static str, value: &str) -> Arc<Key> {
+    let routes = mk_routes(vec![mk_route(
+        "shop",
+        &[],
+        vec![mk_rule("all", &["/[[...path]]"])],
+    )]);
+    let mut lookup = routes.revisit(&mk_key(path)).expect("a rule for every path");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::VARY, HeaderValue::from_static(name));
+    let selection = Selection::of(&headers).expect("a shareable answer");
+    headers.insert(name, HeaderValue::from_str(value).expect("a good value"));
+    assert!(lookup.narrow(&headers, &selection), "a short value");
+    lookup.key
 }

@@ -1,6 +1,6 @@
 //! Closed enums for what became of a request: the header, the log and the metric use the same word.
 
-use crate::lifetime::Unstorable;
+use crate::judge::Unstorable;
 
 /// What a visitor was answered with: the value of `x-coppice-cache`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,12 +62,8 @@ pub enum PassReason {
     NoRoute,
     /// The route says `suspend`.
     Suspended,
-    /// The rule has no `revalidate`: the app would decide, which this release does not do.
-    NoInterval,
     /// The rule says `revalidate: 0`.
     NeverStored,
-    /// The rule needs what this release does not have.
-    Unsupported,
     /// Neither GET nor HEAD.
     Method,
     /// The connection is to become something else.
@@ -78,25 +74,25 @@ pub enum PassReason {
     BypassHeader,
     /// A cookie by which Next.js or the rule bypasses the cache.
     BypassCookie,
-    /// A header that selects a variant (`RSC`, `Next-Router-*`, `Next-Url`); this release stores none.
+    /// The headers and cookies that choose the variant are too long to be part of a key.
     Variant,
     /// A GET with a body, on which the answer could depend.
     Body,
+    /// The page is for those who send no cookies but the keyed ones: its `Vary` names `Cookie`.
+    VaryCookie,
     /// The app's answer is not one to store and share.
     Unstorable(Unstorable),
 }
 
 impl PassReason {
     /// Every reason that a request itself gives, before the app is asked; in order.
-    pub const BEFORE: [Self; 15] = [
+    pub const BEFORE: [Self; 14] = [
         Self::PathNotNormal,
         Self::HostUnknown,
         Self::SchemeUnknown,
         Self::NoRoute,
         Self::Suspended,
-        Self::NoInterval,
         Self::NeverStored,
-        Self::Unsupported,
         Self::Method,
         Self::Upgrade,
         Self::Authorization,
@@ -104,6 +100,7 @@ impl PassReason {
         Self::BypassCookie,
         Self::Variant,
         Self::Body,
+        Self::VaryCookie,
     ];
 
     /// The word: `detail` of `Cache-Status`, and the label in logs and metrics.
@@ -114,9 +111,7 @@ impl PassReason {
             Self::SchemeUnknown => "scheme-unknown",
             Self::NoRoute => "no-route",
             Self::Suspended => "suspended",
-            Self::NoInterval => "no-interval",
             Self::NeverStored => "never-stored",
-            Self::Unsupported => "unsupported",
             Self::Method => "method",
             Self::Upgrade => "upgrade",
             Self::Authorization => "authorization",
@@ -124,6 +119,7 @@ impl PassReason {
             Self::BypassCookie => "bypass-cookie",
             Self::Variant => "variant",
             Self::Body => "body",
+            Self::VaryCookie => "vary-cookie",
             Self::Unstorable(reason) => reason.as_str(),
         }
     }
@@ -140,13 +136,9 @@ impl PassReason {
             | Self::BypassHeader
             | Self::BypassCookie
             | Self::Variant
-            | Self::Body => Forward::Request,
-            Self::NoRoute
-            | Self::Suspended
-            | Self::NoInterval
-            | Self::NeverStored
-            | Self::Unsupported
-            | Self::Unstorable(_) => Forward::Bypass,
+            | Self::Body
+            | Self::VaryCookie => Forward::Request,
+            Self::NoRoute | Self::Suspended | Self::NeverStored | Self::Unstorable(_) => Forward::Bypass,
         }
     }
 }

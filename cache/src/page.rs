@@ -19,11 +19,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::{
     coding::{Coding, Encoded},
     conditions,
-    key::Key,
+    freshness::Freshness,
+    key::{Key, Selection},
     ledger::{Facts, Ledger, Strategy, Tags},
     outcome::Outcome,
     routes::Plan,
     time::Moment,
+    variants,
 };
 
 /// Visits are noted this coarsely, so that hits on one page do not fight for its cache line.
@@ -78,7 +80,7 @@ pub struct Parts {
     pub tags: TagSet,
     /// The ledger's head before the request left.
     pub stamp: u64,
-    /// When it was complete.
+    /// When it was complete, or was last confirmed by a 304.
     pub stored: Moment,
     /// The app gave it no `ETag`: the one among the headers is [`conditions::tag_of`] its body.
     pub tagged: bool,
@@ -86,6 +88,10 @@ pub struct Parts {
     pub compressible: bool,
     /// The body in other codings, each smaller than the body itself.
     pub encodings: Box<[Encoded]>,
+    /// What `Vary` named beyond what always chooses; `None`: nothing.
+    pub vary: Option<Box<Selection>>,
+    /// What the app said of how long it lives, where the app decides.
+    pub app: Option<Box<Freshness>>,
 }
 
 /// The tags of a page: those of its rule, then those that the app named.
@@ -301,11 +307,6 @@ impl Page {
         page
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        let mut named = self.parts.headers.iter().filter(|(own, _)| own == name);
-        named.next().map(|(_, value)| value)
-    }
-
     /// Takes over all that was left on the page that it is a copy of.
     fn take_over(&self, old: &Self) {
         self.effect
@@ -320,6 +321,11 @@ impl Page {
         self.parts.tags.all()
     }
 
+    /// Its tags, as they were collected.
+    pub fn tag_set(&self) -> &TagSet {
+        &self.parts.tags
+    }
+
     /// The ledger's head before its request left.
     pub fn stamp(&self) -> u64 {
         self.parts.stamp
@@ -328,6 +334,54 @@ impl Page {
     /// When it was complete.
     pub fn stored(&self) -> Moment {
         self.parts.stored
+    }
+
+    /// How old its content is: since it was stored, and what it was then by the app's word.
+    pub fn age(&self, now: Moment) -> Duration {
+        let before = self
+            .parts
+            .app
+            .as_ref()
+            .map_or(Duration::ZERO, |app| app.initial_age);
+        now.since(self.parts.stored) + before
+    }
+
+    /// What `Vary` named beyond what always chooses.
+    pub fn vary(&self) -> Option<&Selection> {
+        self.parts.vary.as_deref()
+    }
+
+    /// What the app said of how long it lives; `None`: a rule's interval decided when it was stored.
+    pub fn app(&self) -> Option<&Freshness> {
+        self.parts.app.as_deref()
+    }
+
+    /// A field of its headers, if it has exactly one of that name.
+    pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let mut values = self.headers().iter().filter(|(own, _)| own == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The same content, confirmed by the app (RFC 9111 section 4.3.4): other headers and another lifetime, and the stamp
+    /// as before, since its content is as old as that.
+    pub fn confirmed(
+        &self,
+        headers: Box<[(HeaderName, HeaderValue)]>,
+        app: Option<Box<Freshness>>,
+        stored: Moment,
+    ) -> Self {
+        let page = Self::new(Parts {
+            headers,
+            stored,
+            app,
+            ..self.parts.clone()
+        });
+        page.visited
+            .store(self.visited.load(Ordering::Relaxed), Ordering::Relaxed);
+        page
     }
 
     /// A 404 or a 410: it lives for the rule's `negative` and has no stale window.
@@ -465,6 +519,17 @@ impl Page {
             + BOOKKEEPING
             + self.parts.key.weight()
             + headers
+            + self
+                .parts
+                .vary
+                .as_ref()
+                .map_or(0, |vary| size_of::<Selection>() + vary.weight())
+            + self.parts.app.as_ref().map_or(0, |_| size_of::<Freshness>())
+            + if self.parts.key.is_variant() {
+                variants::BOOKKEEPING
+            } else {
+                0
+            }
             + self.parts.tags.weight()
             + self.parts.body.len()
             + self.parts.encodings.iter().map(Encoded::weight).sum::<usize>();

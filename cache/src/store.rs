@@ -14,9 +14,16 @@ use std::sync::Arc;
 use ahash::RandomState;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quick_cache::{OptionsBuilder, Weighter, sync::Cache, sync::DefaultLifecycle};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use smallvec::SmallVec;
 
-use crate::{coding::Coding, key::Key, page::Page, routes::Plan};
+use crate::{
+    coding::Coding,
+    key::{Key, Selection},
+    page::Page,
+    routes::Plan,
+    variants::Variants,
+};
 
 /// The largest body that a rule stores unless it says otherwise; shards are cut so that several such pages fit into one.
 const LARGEST: u64 = 10 << 20;
@@ -37,7 +44,9 @@ const STEPS: u64 = 64;
 /// Pages by key.
 #[derive(Debug)]
 pub struct Store {
-    pages: Cache<Arc<Key>, Arc<Page>, Weigh, RandomState, Lifecycle>,
+    pages: Cache<Arc<Key>, Arc<Page>, Weigh, RandomState, Evictions>,
+    /// Innermost: whoever holds this calls nothing of the cache.
+    variants: Arc<Mutex<Variants>>,
     /// Bytes for pages and flights together.
     budget: u64,
     /// Whoever changes what is stored under a key holds this; who reads does not.
@@ -45,7 +54,23 @@ pub struct Store {
     flights: Mutex<Flights>,
 }
 
-type Lifecycle = DefaultLifecycle<Arc<Key>, Arc<Page>>;
+/// What is done about pages that the cache evicts.
+#[derive(Debug, Clone)]
+struct Evictions {
+    variants: Arc<Mutex<Variants>>,
+}
+
+impl Lifecycle<Arc<Key>, Arc<Page>> for Evictions {
+    /// Freed when the cache has let go of its locks.
+    type RequestState = SmallVec<[Arc<Page>; 2]>;
+
+    fn on_evict(&self, state: &mut Self::RequestState, key: Arc<Key>, page: Arc<Page>) {
+        if key.is_variant() {
+            self.variants.lock().forget(&key);
+        }
+        state.push(page);
+    }
+}
 
 /// What flights in the air have of the budget.
 #[derive(Debug, Default)]
@@ -88,19 +113,18 @@ impl Store {
             // The cache gives each shard at least 32 expected entries, or takes fewer shards.
             .estimated_items_capacity((budget / AVERAGE).max(32 * shards as u64) as usize)
             .build();
+        let variants = Arc::<Mutex<Variants>>::default();
+        let evictions = Evictions {
+            variants: variants.clone(),
+        };
         let pages = match options {
-            Ok(options) => Cache::with_options(options, Weigh, RandomState::new(), Lifecycle::default()),
+            Ok(options) => Cache::with_options(options, Weigh, RandomState::new(), evictions),
             // The options are all given, so this is never taken; it is the same cache with default shards.
-            Err(_) => Cache::with(
-                1024,
-                for_pages(budget),
-                Weigh,
-                RandomState::new(),
-                Lifecycle::default(),
-            ),
+            Err(_) => Cache::with(1024, for_pages(budget), Weigh, RandomState::new(), evictions),
         };
         Arc::new(Self {
             pages,
+            variants,
             budget,
             writing: Mutex::default(),
             flights: Mutex::default(),
@@ -132,9 +156,8 @@ impl Store {
         if page.fits(plan) {
             return Some(page.clone());
         }
-        let adopted = (page.route() == &plan.route)
-            .then(|| page.under(plan).ok().map(Arc::new))
-            .flatten();
+        let is_of_use = page.route() == &plan.route && page.app().is_some() == plan.app_decides();
+        let adopted = is_of_use.then(|| page.under(plan).ok().map(Arc::new)).flatten();
         let Some(adopted) = adopted else {
             self.remove(page);
             return None;
@@ -142,7 +165,7 @@ impl Store {
         let _writing = self.writing.lock();
         match self.pages.peek(&**page.key()) {
             Some(stored) if Arc::ptr_eq(&stored, page) => {
-                self.pages.insert(adopted.key().clone(), adopted.clone());
+                self.place(&adopted);
                 Some(adopted)
             }
             // Another request was faster.
@@ -151,7 +174,7 @@ impl Store {
     }
 
     /// Stores a page. It takes the place of one that was asked for earlier, never of one that was asked for later.
-    pub fn insert(&self, page: Arc<Page>) -> Inserted {
+    pub fn insert(&self, page: &Arc<Page>) -> Inserted {
         if !self.fits(page.weight()) {
             return Inserted::TooHeavy;
         }
@@ -167,12 +190,22 @@ impl Store {
     }
 
     /// Puts a page in the place of what is stored under its key; for who is `writing`.
-    fn place(&self, page: Arc<Page>) {
+    fn place(&self, page: &Arc<Page>) {
         self.pages.insert(page.key().clone(), page.clone());
         // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new
         // it goes before others.
         if !self.pages.contains_key(&**page.key()) {
-            self.pages.insert(page.key().clone(), page);
+            self.pages.insert(page.key().clone(), page.clone());
+        }
+        if page.key().is_variant() {
+            let first = self.variants.lock().note(page.key(), page.vary());
+            if let Some(first) = first {
+                self.pages.remove(&*first);
+            }
+            // The cache may have evicted it again meanwhile, and has said so before it was noted.
+            if !self.pages.contains_key(&**page.key()) {
+                self.variants.lock().forget(page.key());
+            }
         }
     }
 
@@ -189,18 +222,26 @@ impl Store {
         let encoded = Arc::new(stored.with(coding, body));
         let fits = self.fits(encoded.weight());
         if fits {
-            self.place(encoded);
+            self.place(&encoded);
         }
         fits
     }
 
-    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. Not while a page is replaced by a copy of itself,
-    /// which would lose it.
-    pub fn invalidate(&self, key: &Key) {
+    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. All variants of it, and not while a page is
+    /// replaced by a copy of itself, which would lose it.
+    pub fn invalidate(&self, key: &Arc<Key>) {
         let _writing = self.writing.lock();
-        if let Some(page) = self.pages.peek(key) {
-            page.invalidate();
+        let keys: Vec<_> = self.variants.lock().of(key).to_vec();
+        for key in keys.iter().chain([&key.plain()]) {
+            if let Some(page) = self.pages.peek(&**key) {
+                page.invalidate();
+            }
         }
+    }
+
+    /// What chooses among the stored variants of a page, beyond what always does; `None`: none is stored.
+    pub fn selection(&self, key: &Key) -> Option<Selection> {
+        self.variants.lock().selection(key).cloned()
     }
 
     /// A page of this weight can be stored.
@@ -211,21 +252,33 @@ impl Store {
     /// Drops this page, unless another has taken its place.
     pub fn remove(&self, page: &Arc<Page>) -> bool {
         let _writing = self.writing.lock();
-        self.pages
+        let removed = self
+            .pages
             .remove_if(&**page.key(), |stored| Arc::ptr_eq(stored, page))
-            .is_some()
+            .is_some();
+        if removed && page.key().is_variant() {
+            self.variants.lock().forget(page.key());
+        }
+        removed
     }
 
     /// Drops the pages for which `keep` is false.
     pub fn retain(&self, keep: impl Fn(&Page) -> bool) {
         let _writing = self.writing.lock();
-        self.pages.retain(|_, page| keep(page));
+        self.pages.retain(|key, page| {
+            let stays = keep(page);
+            if !stays && key.is_variant() {
+                self.variants.lock().forget(key);
+            }
+            stays
+        });
     }
 
     /// Drops all pages.
     pub fn clear(&self) {
         let _writing = self.writing.lock();
         self.pages.clear();
+        self.variants.lock().clear();
     }
 
     /// Every page that is stored all the while, one at a time and without holding a lock between two.
@@ -354,7 +407,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn put(store: &Store, plan: &Plan, path: &str, stamp: u64, length: usize) -> Inserted {
-        store.insert(Arc::new(mk_page(plan, path, stamp, length)))
+        store.insert(&Arc::new(mk_page(plan, path, stamp, length)))
     }
 
     #[test]
@@ -587,7 +640,7 @@ mod tests {
                 match step {
                     Step::Put(path, length) => {
                         let page = Arc::new(mk_page(&plan, &format!("/{path}"), 0, length));
-                        let inserted = store.insert(page.clone());
+                        let inserted = store.insert(&page);
                         let found = store.get(page.key()).is_some_and(|found| Arc::ptr_eq(&found, &page));
                         prop_assert_eq!(inserted == Inserted::Stored, found);
                     }

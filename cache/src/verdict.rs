@@ -46,7 +46,7 @@ impl Verdict {
 /// What the decision depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// How long ago the page was stored.
+    /// How old the page's content is.
     pub age: Duration,
     /// How long the plan in force lets it live.
     pub lifetime: Lifetime,
@@ -64,8 +64,8 @@ pub fn decide(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) ->
     };
     let effect = page.check(ledger);
     judge(&Facts {
-        age: now.since(page.stored()),
-        lifetime: Lifetime::of(plan, page.status()),
+        age: page.age(now),
+        lifetime: Lifetime::of(plan, page.status(), page.app()),
         effect,
         backing_off: page.is_backing_off(now),
     })
@@ -78,8 +78,8 @@ pub fn foresee(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) -
     };
     let (effect, is_news) = page.foresee(ledger);
     judge(&Facts {
-        age: now.since(page.stored()),
-        lifetime: Lifetime::of(plan, page.status()),
+        age: page.age(now),
+        lifetime: Lifetime::of(plan, page.status(), page.app()),
         effect,
         backing_off: page.is_backing_off(now) && !is_news,
     })
@@ -96,23 +96,22 @@ pub fn judge(facts: &Facts) -> Verdict {
     if effect == Some(Strategy::Delete) {
         return Verdict::Fetch;
     }
-    let fresh = lifetime.is_fresh(age);
-    if effect.is_none() && fresh {
+    if effect.is_none() && lifetime.is_fresh(age) {
         return Verdict::Hit;
     }
-    // The plan says that nothing is stored, or that nothing stale may serve.
-    let Some(expire) = lifetime.stale_until else {
+    // As good as nothing: its time is over, or the plan stores nothing any more.
+    if !lifetime.revalidates {
         return Verdict::Fetch;
-    };
-    if age > expire {
-        return Verdict::Wait { fallback: false };
     }
-    match effect {
-        Some(Strategy::Expire) if !backing_off => Verdict::Wait { fallback: true },
-        _ => Verdict::Stale {
-            regenerate: !backing_off,
-        },
+    let may = |until: Option<Duration>| until.is_some_and(|until| age <= until);
+    let fallback = may(lifetime.error_until);
+    if fallback && backing_off {
+        return Verdict::Stale { regenerate: false };
     }
+    if effect != Some(Strategy::Expire) && may(lifetime.stale_until) {
+        return Verdict::Stale { regenerate: true };
+    }
+    Verdict::Wait { fallback }
 }
 
 #[cfg(test)]
@@ -134,6 +133,8 @@ mod tests {
             lifetime: Lifetime {
                 fresh_for: Interval::After(FRESH),
                 stale_until: Some(EXPIRE),
+                error_until: Some(EXPIRE),
+                revalidates: true,
             },
             effect,
             backing_off,
@@ -194,7 +195,7 @@ mod tests {
         #[case] expected: Verdict,
     ) {
         let mut facts = facts(age, effect, false);
-        facts.lifetime.stale_until = None;
+        facts.lifetime.revalidates = false;
         assert_eq!(judge(&facts), expected);
     }
 

@@ -101,8 +101,10 @@ impl Desk {
             tagged: false,
             compressible: false,
             encodings: Box::default(),
+            vary: None,
+            app: None,
         });
-        self.stage.site.fetcher.store().insert(Arc::new(page));
+        self.stage.site.fetcher.store().insert(&Arc::new(page));
     }
 }
 

@@ -6,7 +6,9 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use coppice_cache::{ledger::Strategy, lifetime::Unstorable, time::Moment, verdict::Verdict};
+use coppice_cache::{
+    judge::Unstorable, ledger::Strategy, outcome::PassReason, time::Moment, verdict::Verdict,
+};
 use coppice_sidecar::fetch::{Failure, Fallback, Fetched};
 use http_body_util::BodyExt;
 use support::{
@@ -207,13 +209,13 @@ async fn fetch_lets_pass_what_is_not_to_be_shared() {
     for visitor in visitors {
         assert!(matches!(
             soon(visitor).await.unwrap(),
-            Fetched::Pass(Unstorable::SetCookie)
+            Fetched::Pass(PassReason::Unstorable(Unstorable::SetCookie))
         ));
     }
     // The next ones skip the queue.
     assert!(matches!(
         rig.wait("/a", None).await.unwrap(),
-        Fetched::Pass(Unstorable::SetCookie)
+        Fetched::Pass(PassReason::Unstorable(Unstorable::SetCookie))
     ));
     assert!(rig.is_quiet());
     assert!(rig.fetcher.store().is_empty());
@@ -282,7 +284,7 @@ async fn fetch_streams_what_is_too_large_to_those_who_read_it() {
     // Nobody joins, and the next ones do not wait.
     assert!(matches!(
         rig.wait("/a", None).await.unwrap(),
-        Fetched::Pass(Unstorable::TooLarge)
+        Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge))
     ));
     end.send(()).unwrap();
     let rest = read(stream).await.unwrap();
@@ -295,7 +297,7 @@ async fn fetch_streams_what_is_too_large_to_those_who_read_it() {
     rig.asked().await.head("200 OK\r\nContent-Length: 1001\r\n").await;
     assert!(matches!(
         soon(visitor).await.unwrap(),
-        Fetched::Pass(Unstorable::TooLarge)
+        Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge))
     ));
 }
 

@@ -356,7 +356,6 @@ async fn invariant_3_a_regeneration_that_a_purge_overtakes_leaves_the_page_stale
 #[case("cache-control: private\r\n", "private")]
 #[case("cache-control: max-age=60, no-store\r\n", "no-store")]
 #[case("vary: *\r\n", "vary")]
-#[case("vary: cookie\r\n", "vary")]
 #[case("content-type: text/event-stream\r\n", "event-stream")]
 #[tokio::test]
 async fn invariant_5_what_is_private_is_not_stored(#[case] headers: &str, #[case] word: &str) {

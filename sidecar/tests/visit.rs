@@ -204,8 +204,6 @@ async fn visit_shares_a_page_between_equal_keys() {
 #[case("GET", "/a;b", "", "path-not-normal", "request")]
 #[case("GET", "/a%2Fb", "", "path-not-normal", "request")]
 #[case("GET", "/a%FF", "", "path-not-normal", "request")]
-#[case("GET", "/a", "rsc: 1\r\n", "variant", "request")]
-#[case("GET", "/a", "next-router-prefetch: 1\r\n", "variant", "request")]
 #[case("GET", "/a", "cookie: __prerender_bypass=1\r\n", "bypass-cookie", "request")]
 #[case("GET", "/a", "next-action: x\r\n", "bypass-header", "request")]
 #[case("GET", "/a", "x-forwarded-proto: gopher\r\n", "scheme-unknown", "request")]

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! visitor's request ──► read ──► Lookup { key, plan } ──► origin_request(): built from the key, nothing copied
+//!                         │         └── select(what `Vary` names) ──► the key of the visitor's variant
 //!                         ├────► Pass { reason }
 //!                         └────► Refuse(reason)
 //! ```
 //!
 //! An answer that many will share must depend on the key alone; so [`Lookup::origin_request`] sees nothing else.
 
+mod extra;
 mod host;
 mod query;
 mod read;
@@ -18,16 +20,18 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, uri::PathAndQuery};
 
+use self::extra::{Extra, Field, has_other_cookies, select};
 pub(crate) use self::query::is_tracking;
 pub use self::{
+    extra::{MAX_SELECTING_BYTES, Selection, Unshareable},
     query::parameters,
     read::{Reading, concerns, read, rule_of},
 };
 use crate::{
     config::Scheme,
-    path,
+    control, path,
     routes::{Plan, Routes, RuleTags},
 };
 
@@ -43,20 +47,20 @@ pub(crate) fn seed() -> &'static ahash::RandomState {
     &SEED
 }
 
-/// The key of a page: effective scheme, host, path and the query parameters that count, and the forwarded host where it
-/// is another one. Its hash is computed once.
-///
-/// Keyed headers, cookies and variants will join `forwarded_host` as parts that most keys do not have.
+/// The key of a page: effective scheme, host, path and the query parameters that count; the forwarded host where it is
+/// another one, the rule's own headers and cookies, and the fields that choose the variant. Its hash is computed once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// First, so that unequal keys part at once.
     hash: u64,
+    /// Hash of all but the variant.
+    base: u64,
     scheme: Scheme,
     /// Host, path, and `?query` where a parameter counts.
     text: Box<str>,
     host_end: u32,
     path_end: u32,
-    forwarded_host: Option<Box<str>>,
+    extra: Option<Box<Extra>>,
 }
 
 /// Why something is no key.
@@ -89,7 +93,7 @@ impl Key {
             reason,
         })?;
         let most = query.len() + 1;
-        let key = Self::build(scheme, host, path, None, most, |text| {
+        let key = Self::build(scheme, host, path, Extra::default(), most, |text| {
             if !query.is_empty() {
                 text.push('?');
                 text.push_str(query);
@@ -115,11 +119,11 @@ impl Key {
     }
 
     /// `push_query` appends at most `most` bytes.
-    pub(crate) fn build(
+    fn build(
         scheme: Scheme,
         host: &str,
         path: &str,
-        forwarded_host: Option<&str>,
+        extra: Extra,
         most: usize,
         push_query: impl FnOnce(&mut String),
     ) -> Self {
@@ -129,14 +133,39 @@ impl Key {
         text.push_str(path);
         let path_end = text.len() as u32;
         push_query(&mut text);
-        let hash = seed().hash_one((scheme, &text, forwarded_host));
+        let extra = (!extra.is_empty()).then(|| Box::new(extra));
+        let base = match extra.as_deref() {
+            Some(extra) if !extra.is_variant_alone() => seed().hash_one((
+                scheme,
+                &text,
+                &extra.forwarded_host,
+                &extra.headers,
+                &extra.cookies,
+            )),
+            _ => seed().hash_one((scheme, &text)),
+        };
+        let variant = extra.as_ref().map_or(&[][..], |extra| &extra.variant);
         Self {
-            hash,
+            hash: extra::hash_of(base, variant),
+            base,
             scheme,
             text: text.into_boxed_str(),
             host_end,
             path_end,
-            forwarded_host: forwarded_host.map(Box::from),
+            extra,
+        }
+    }
+
+    /// The same page in another variant.
+    fn with_variant(&self, variant: Box<[Field]>) -> Self {
+        let extra = Extra {
+            variant,
+            ..self.extra.as_deref().cloned().unwrap_or_default()
+        };
+        Self {
+            hash: extra::hash_of(self.base, &extra.variant),
+            extra: (!extra.is_empty()).then(|| Box::new(extra)),
+            ..self.clone()
         }
     }
 
@@ -163,7 +192,49 @@ impl Key {
 
     /// The forwarded host, where it is another one than the host.
     pub fn forwarded_host(&self) -> Option<&str> {
-        self.forwarded_host.as_deref()
+        self.extra.as_ref()?.forwarded_host.as_deref()
+    }
+
+    /// The fields that choose the variant, sorted by name; of most keys there are none.
+    pub fn variant(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &HeaderValue)> {
+        let fields = self.extra.as_ref().map_or(&[][..], |extra| &extra.variant);
+        fields.iter().map(|field| (&field.name, &field.value))
+    }
+
+    /// Names of the rule's own headers and cookies that are part of this key.
+    pub fn keyed_names(&self) -> impl Iterator<Item = &str> {
+        let (headers, cookies) = self
+            .extra
+            .as_ref()
+            .map_or((&[][..], &[][..]), |extra| (&extra.headers, &extra.cookies));
+        let headers = headers.iter().map(|field| field.name.as_str());
+        headers.chain(cookies.iter().map(|cookie| &*cookie.name))
+    }
+
+    /// It is a variant: some field chooses it.
+    pub fn is_variant(&self) -> bool {
+        self.variant().len() > 0
+    }
+
+    /// The key of the same page without fields that choose.
+    pub fn plain(self: &Arc<Self>) -> Arc<Self> {
+        if self.is_variant() {
+            Arc::new(self.with_variant(Box::default()))
+        } else {
+            self.clone()
+        }
+    }
+
+    /// The same for all variants of a page, and with hardly any doubt for no other page in this process.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The field of this name is part of the key, with this value (its lines joined); `None`: it is not part of it.
+    fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let extra = self.extra.as_ref()?;
+        let mut fields = extra.variant.iter().chain(&extra.headers);
+        fields.find(|field| field.name == *name).map(|field| &field.value)
     }
 
     /// Path and query: what the app is asked.
@@ -171,9 +242,29 @@ impl Key {
         &self.text[self.host_end as usize..]
     }
 
+    /// The rule has all the headers and cookies that are part of this key. One that it has and the key has not is one that
+    /// the visitor did not send.
+    fn is_keyed_by(&self, plan: &Plan) -> bool {
+        self.extra.as_ref().is_none_or(|extra| {
+            let mut headers = extra.headers.iter();
+            let mut cookies = extra.cookies.iter();
+            headers.all(|field| plan.key_headers().contains(&field.name))
+                && cookies.all(|cookie| plan.rule.key_cookies.iter().any(|name| **name == *cookie.name))
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn forwarded(&self, host: &str) -> Self {
+        let extra = Extra {
+            forwarded_host: Some(host.into()),
+            ..Extra::default()
+        };
+        Self::build(self.scheme, self.host(), self.path(), extra, 0, |_| ())
+    }
+
     /// Its bytes in memory.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.text.len() + self.forwarded_host.as_ref().map_or(0, |host| host.len())
+        size_of::<Self>() + self.text.len() + self.extra.as_ref().map_or(0, |extra| extra.weight())
     }
 }
 
@@ -186,10 +277,17 @@ impl Hash for Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.as_str(), self.text)?;
-        match &self.forwarded_host {
-            Some(host) => write!(f, " for {host}"),
-            None => Ok(()),
+        if let Some(host) = self.forwarded_host() {
+            write!(f, " for {host}")?;
         }
+        // Values may be personal; names are not.
+        for name in self.keyed_names() {
+            write!(f, " [{name}]")?;
+        }
+        for (name, _) in self.variant() {
+            write!(f, " [{name}]")?;
+        }
+        Ok(())
     }
 }
 
@@ -210,6 +308,10 @@ pub struct Lookup {
     pub head: bool,
     /// What else the visitor's request says of the answer's form.
     pub wants: Wants,
+    /// The visitor is authenticated, which the rule overrides.
+    pub authorized: bool,
+    /// What `Vary` was seen to name so far, and the key holds as far as the visitor sends it.
+    pub selected: Option<Box<Selection>>,
 }
 
 /// Which headers of a visitor's request choose among the forms of one page. Noted while the request is read, so that a
@@ -224,9 +326,75 @@ pub struct Wants {
     pub coding: bool,
 }
 
+/// How an answer's `Vary` stands to a visitor whose key it was stored under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suits {
+    /// The answer is the visitor's.
+    Yes,
+    /// It is for those who send other fields: [`Lookup::narrow`] makes the key that of the visitor's own variant.
+    Select,
+    /// It is for those who send no cookies but the keyed ones; this visitor's own request passes through.
+    Cookie,
+}
+
 impl Lookup {
+    /// Whether an answer that `Vary` selected by `selection` is this visitor's (RFC 9111 section 4.1).
+    pub fn suits(&self, headers: &HeaderMap, selection: &Selection) -> Suits {
+        if selection.is_empty() {
+            return Suits::Yes;
+        }
+        if selection.by_cookie() && has_other_cookies(headers, &self.plan.rule.key_cookies) {
+            return Suits::Cookie;
+        }
+        // The key holds the visitor's own values, so a field that both have is the same.
+        let is_keyed = |name: &HeaderName| self.key.field(name).is_some() || !headers.contains_key(name);
+        if selection.names().iter().all(is_keyed) {
+            Suits::Yes
+        } else {
+            Suits::Select
+        }
+    }
+
+    /// Makes the key that of the visitor's own variant, where `selection` chooses too. False: the fields are too long to
+    /// be part of a key.
+    pub fn narrow(&mut self, headers: &HeaderMap, selection: &Selection) -> bool {
+        let selected = self.selected.get_or_insert_default();
+        selected.add(selection);
+        let own = self.plan.key_headers();
+        let always = headers.keys().filter(|name| control::always_selects(name));
+        let names = always.chain(selected.names()).filter(|name| !own.contains(name));
+        let variant = select(headers, names);
+        if let Some(variant) = variant {
+            self.key = Arc::new(self.key.with_variant(variant));
+            return true;
+        }
+        false
+    }
+
+    /// The key that `Location` or `Content-Location` of an answer names, if it is one of the same scheme and host: what an
+    /// unsafe request that succeeds invalidates beside its own (RFC 9111 section 4.4).
+    pub fn named(&self, routes: &Routes, location: &HeaderValue) -> Option<Arc<Key>> {
+        let target = crate::location::target(location, &self.key)?;
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        path::check(path).ok()?;
+        let plan = routes.find(self.key.host(), path)?;
+        if plan.passes().is_some() {
+            return None;
+        }
+        let extra = Extra {
+            forwarded_host: self.key.forwarded_host().map(Box::from),
+            ..Extra::default()
+        };
+        let most = query.len() + 1;
+        let key = Key::build(self.key.scheme(), self.key.host(), path, extra, most, |text| {
+            query::push_selected(text, query, plan);
+        });
+        (key != *self.key).then(|| Arc::new(key))
+    }
+
     /// The request whose answer all visitors of this key share, built from the key alone: `GET`, no body, the key's
-    /// host, path and query, who was asked for and by which scheme, an own `User-Agent`, identity encoding.
+    /// host, path, query, headers and cookies, who was asked for and by which scheme, an own `User-Agent`, identity
+    /// encoding.
     pub fn origin_request(&self) -> Request<()> {
         let key = &*self.key;
         let target = PathAndQuery::try_from(key.target()).expect("checked when the key was made");
@@ -242,6 +410,14 @@ impl Lookup {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(X_FORWARDED_HOST, host_value(forwarded));
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(key.scheme().as_str()));
+        if let Some(extra) = &key.extra {
+            for field in extra.headers.iter().chain(&extra.variant) {
+                headers.insert(field.name.clone(), field.value.clone());
+            }
+            if let Some(cookies) = extra::cookie_value(&extra.cookies) {
+                headers.insert(header::COOKIE, cookies);
+            }
+        }
         request
     }
 
@@ -260,12 +436,15 @@ impl Routes {
     /// would come to this key any more, because of its path, its rule, or the parameters that count.
     pub fn revisit(&self, key: &Arc<Key>) -> Option<Lookup> {
         let plan = self.find(key.host(), key.path())?;
-        let reachable = plan.passes().is_none() && query::is_selected(key.query(), plan);
+        let reachable =
+            plan.passes().is_none() && query::is_selected(key.query(), plan) && key.is_keyed_by(plan);
         reachable.then(|| Lookup {
             key: key.clone(),
             plan: plan.clone(),
             head: false,
             wants: Wants::default(),
+            authorized: false,
+            selected: None,
         })
     }
 }

@@ -4,9 +4,14 @@ use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
-use super::{Key, Lookup, Wants, X_FORWARDED_HOST, X_FORWARDED_PROTO, host, query};
+use super::{
+    Key, Lookup, Wants, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+    extra::{Extra, select, select_cookies},
+    host, query,
+};
 use crate::{
     config::{Rule, Scheme},
+    control,
     outcome::{PassReason, RefuseReason},
     path,
     routes::{Plan, Routes},
@@ -59,32 +64,36 @@ fn place(
         return Err(reason);
     }
     let forwarded_host = forwarded_host(&parts.headers, scheme, &host)?;
-    let lookup = || Lookup {
-        key: Arc::new(Key::build(
-            scheme,
-            &host,
-            path,
-            forwarded_host.as_deref(),
-            parts.uri.query().map_or(0, |query| query.len() + 1),
-            |text| {
-                if let Some(query) = parts.uri.query() {
-                    query::push_selected(text, query, plan);
-                }
-            },
-        )),
-        plan: Arc::clone(plan),
-        head: parts.method == Method::HEAD,
-        wants: Wants::of(&parts.headers),
+    let seen = See::of(&parts.headers, &plan.rule);
+    let lookup = || {
+        let extra = Extra {
+            forwarded_host: forwarded_host.as_deref().map(Box::from),
+            ..seen.extra(&parts.headers, plan)?
+        };
+        let most = parts.uri.query().map_or(0, |query| query.len() + 1);
+        let key = Key::build(scheme, &host, path, extra, most, |text| {
+            if let Some(query) = parts.uri.query() {
+                query::push_selected(text, query, plan);
+            }
+        });
+        Some(Lookup {
+            key: Arc::new(key),
+            plan: Arc::clone(plan),
+            head: parts.method == Method::HEAD,
+            wants: seen.wants,
+            authorized: seen.authorized,
+            selected: None,
+        })
     };
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(Reading::Pass {
             reason: PassReason::Method,
-            invalidates: (!parts.method.is_safe()).then(lookup),
+            invalidates: if parts.method.is_safe() { None } else { lookup() },
         });
     }
-    match concern(&parts.headers, plan) {
+    match seen.concern {
         Some(reason) => Err(reason),
-        None => Ok(Reading::Lookup(lookup())),
+        None => lookup().map(Reading::Lookup).ok_or(PassReason::Variant),
     }
 }
 
@@ -165,9 +174,53 @@ fn outermost(value: &HeaderValue) -> &[u8] {
     bytes[..end].trim_ascii()
 }
 
-/// The first reason in the headers not to look up, in the order of the reasons.
-fn concern(headers: &HeaderMap, plan: &Plan) -> Option<PassReason> {
-    concerns(headers, plan).map(|(_, reason)| reason).min()
+/// What one walk over the headers saw.
+#[derive(Debug, Default)]
+struct See {
+    /// The first reason not to look up, in the order of the reasons.
+    concern: Option<PassReason>,
+    /// Some field always chooses a variant.
+    selects: bool,
+    /// `Authorization` is there, and the rule overrides it.
+    authorized: bool,
+    /// What else is said of the answer's form.
+    wants: Wants,
+}
+
+impl See {
+    fn of(headers: &HeaderMap, rule: &Rule) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            if let Some(reason) = concern_of(name.as_str(), value, rule)
+                && seen.concern.is_none_or(|known| reason < known)
+            {
+                seen.concern = Some(reason);
+            }
+            seen.selects |= control::always_selects(name);
+            seen.authorized |= name == header::AUTHORIZATION;
+            seen.wants.note(name);
+        }
+        seen
+    }
+
+    /// What the key has beyond its URL; `None`: it is too long.
+    fn extra(&self, headers: &HeaderMap, plan: &Plan) -> Option<Extra> {
+        let mut extra = Extra::default();
+        if self.selects {
+            // What is the rule's own is there already.
+            let always = headers
+                .keys()
+                .filter(|name| control::always_selects(name) && !plan.key_headers().contains(name));
+            extra.variant = select(headers, always)?;
+        }
+        if !plan.key_headers().is_empty() {
+            extra.headers = select(headers, plan.key_headers())?;
+        }
+        if !plan.rule.key_cookies.is_empty() {
+            extra.cookies = select_cookies(headers, &plan.rule.key_cookies)?;
+        }
+        Some(extra)
+    }
 }
 
 fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason> {
@@ -179,20 +232,17 @@ fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason
         "cookie" => has_bypass_cookie(value.as_bytes(), rule).then_some(PassReason::BypassCookie),
         "upgrade" => Some(PassReason::Upgrade),
         "next-action" | "next-resume" | "x-prerender-revalidate" => Some(PassReason::BypassHeader),
-        "rsc" | "next-url" => Some(PassReason::Variant),
         "transfer-encoding" => Some(PassReason::Body),
         "content-length" => (value.as_bytes() != b"0").then_some(PassReason::Body),
-        _ if name.starts_with("next-router-") => Some(PassReason::Variant),
         _ => None,
     }
 }
 
 impl Wants {
+    #[cfg(test)]
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut wants = Self::default();
-        for name in headers.keys() {
-            wants.note(name);
-        }
+        headers.keys().for_each(|name| wants.note(name));
         wants
     }
 

@@ -235,9 +235,9 @@ fn compile_rule(
             (!text.is_empty()).then_some(()).ok_or(Problem::Parameter)
         });
     }
-    checks.each("key.headers", &rule.key_headers, check_header_name);
+    let key_headers = checks.each("key.headers", &rule.key_headers, check_header_name);
     checks.each("key.cookies", &rule.key_cookies, check_cookie_name);
-    checks.each("bypass.headers", &rule.bypass_headers, check_header_name);
+    let _ = checks.each("bypass.headers", &rule.bypass_headers, check_header_name);
     checks.each("bypass.cookies", &rule.bypass_cookies, check_cookie_name);
     if rule.max_body_bytes == 0 {
         checks.refuse("maxBodyBytes", Problem::Zero);
@@ -259,6 +259,7 @@ fn compile_rule(
         cache_control,
         origin_headers: Arc::default(),
         prerender: Box::default(),
+        key_headers: key_headers.into(),
     }
 }
 
@@ -287,9 +288,9 @@ fn origin_header(name: &str, value: &Secret) -> Result<(HeaderName, HeaderValue)
     Ok((name, value))
 }
 
-fn check_header_name(text: &str) -> Result<(), Problem> {
+fn check_header_name(text: &str) -> Result<HeaderName, Problem> {
     match HeaderName::from_bytes(text.as_bytes()) {
-        Ok(name) if name.as_str() == text => Ok(()),
+        Ok(name) if name.as_str() == text => Ok(name),
         _ => Err(Problem::HeaderName(text.to_owned())),
     }
 }
@@ -302,7 +303,7 @@ fn check_cookie_name(text: &str) -> Result<(), Problem> {
     }
 }
 
-/// Of all that decides which pages a rule has and what they are tagged with. It never leaves the process.
+/// Of all that decides which pages a rule has, what is kept of them and what they are tagged with. It never leaves the process.
 fn fingerprint(rule: &Rule) -> u64 {
     let mut hasher = crate::key::seed().build_hasher();
     rule.paths.hash(&mut hasher);
@@ -314,6 +315,8 @@ fn fingerprint(rule: &Rule) -> u64 {
     allowed.hash(&mut hasher);
     rule.key_headers.hash(&mut hasher);
     rule.key_cookies.hash(&mut hasher);
+    // Pages that the app's word was kept of are of no use to a rule that has its own, nor the other way round.
+    rule.revalidate.is_none().hash(&mut hasher);
     hasher.finish()
 }
 

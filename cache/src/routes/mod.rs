@@ -67,6 +67,7 @@ pub struct Plan {
     /// Shared by all rules of the route.
     origin_headers: Arc<[(HeaderName, HeaderValue)]>,
     prerender: Box<[Prerender]>,
+    key_headers: Box<[HeaderName]>,
 }
 
 /// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
@@ -182,23 +183,25 @@ impl Plan {
         &self.prerender
     }
 
+    /// The request headers that are part of every key of this rule.
+    pub fn key_headers(&self) -> &[HeaderName] {
+        &self.key_headers
+    }
+
+    /// The app's own word decides how long its answers live.
+    pub fn app_decides(&self) -> bool {
+        self.rule.revalidate.is_none()
+    }
+
     /// Why nothing that matches this rule is looked up, whatever the request.
     pub fn passes(&self) -> Option<PassReason> {
         if self.suspend {
             return Some(PassReason::Suspended);
         }
         match self.rule.revalidate {
-            None => Some(PassReason::NoInterval),
             Some(Interval::After(interval)) if interval.is_zero() => Some(PassReason::NeverStored),
-            Some(_) if self.is_unsupported() => Some(PassReason::Unsupported),
-            Some(_) => None,
+            _ => None,
         }
-    }
-
-    /// Keyed headers and cookies make variants, which this release does not have: to leave them out of the key would
-    /// give one visitor's page to another.
-    fn is_unsupported(&self) -> bool {
-        !self.rule.key_headers.is_empty() || !self.rule.key_cookies.is_empty()
     }
 
     /// Whether a query parameter counts. `name` is decoded.

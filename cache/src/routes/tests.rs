@@ -181,10 +181,7 @@ fn routes_error_names_route_rule_field_and_remedy() {
 
 #[rstest]
 #[case(|route: &mut Route| route.suspend = true, PassReason::Suspended)]
-#[case(|route: &mut Route| route.rules[0].revalidate = None, PassReason::NoInterval)]
 #[case(|route: &mut Route| route.rules[0].revalidate = Some(Interval::After(Duration::ZERO)), PassReason::NeverStored)]
-#[case(|route: &mut Route| route.rules[0].key_headers = texts(&["accept-language"]), PassReason::Unsupported)]
-#[case(|route: &mut Route| route.rules[0].key_cookies = texts(&["theme"]), PassReason::Unsupported)]
 fn routes_rule_passes(#[case] change: fn(&mut Route), #[case] reason: PassReason) {
     let mut route = mk_route("r", &[], vec![mk_rule("r", &["/a"])]);
     assert_eq!(mk_routes(vec![route.clone()]).plans()[0].passes(), None);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use coppice_cache::{lifetime::Unstorable, page::Page, store::Reservation};
+use coppice_cache::{
+    freshness::Freshness, judge::Unstorable, key::Selection, page::Page, store::Reservation,
+};
 use http::{HeaderMap, StatusCode};
 use tokio::{sync::watch, time::Instant};
 
@@ -54,6 +56,10 @@ pub(super) struct Answer {
     pub(super) headers: Arc<HeaderMap>,
     /// It becomes a page.
     pub(super) storing: bool,
+    /// What its `Vary` names: whose it is. `None`: it is for all who wait.
+    pub(super) vary: Option<Selection>,
+    /// What the app says of how long it lives, where the app decides.
+    pub(super) app: Option<Freshness>,
 }
 
 impl Flight {

@@ -1,19 +1,30 @@
 //! A flight, from its request to the store.
 
-use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use coppice_cache::{
     coding, conditions,
     flights::{Landing, Ticket},
-    key::Lookup,
-    lifetime::{self, Judgement, Unstorable},
+    freshness::Arrival,
+    headers,
+    judge::{self, Judgement, Storable, Unstorable},
+    key::{Lookup, Selection},
+    lifetime,
     outcome::Outcome,
     page::{Page, Parts, TagSet},
     store::Inserted,
+    verdict::{self, Verdict},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::ETAG};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::{
     Failure, Shared,
@@ -87,20 +98,44 @@ impl Pilot {
         if !self.has_room() {
             return self.give_up(Unstorable::NoRoom);
         }
+        let mut validated = self.to_validate();
         loop {
-            let response = match self.send().await {
-                Ok(response) => response,
+            let (response, arrival) = match self.send(validated.as_deref()).await {
+                Ok(answered) => answered,
                 Err(failure) => return self.fail(failure),
             };
             let (head, body) = response.into_parts();
-            let judgement = lifetime::judge(&self.lookup.plan, &self.lookup.key, head.status, &head.headers);
+            let Lookup { key, plan, .. } = &self.lookup;
+            let judgement = judge::judge(
+                plan,
+                key,
+                head.status,
+                &head.headers,
+                arrival,
+                validated.is_some(),
+            );
             match judgement {
                 Judgement::Unstorable(reason) => return self.refuse(reason),
-                Judgement::Store { .. } if self.is_too_large(&body) => {
+                Judgement::Store(_) if self.is_too_large(&body) => {
                     return self.refuse(Unstorable::TooLarge);
                 }
-                Judgement::Store { tags } => {
-                    return self.collect(head.status, head.headers, body, tags).await;
+                // A failure that may be stored takes the place of no page that is better than that.
+                Judgement::Store(_) if head.status.is_server_error() && self.has_better() => {
+                    return self.share(head.status, head.headers, body).await;
+                }
+                Judgement::Store(storable) => {
+                    return self
+                        .collect(head.status, head.headers, body, storable, arrival)
+                        .await;
+                }
+                Judgement::NotModified => {
+                    drop(body);
+                    // It was asked with the validators of a page.
+                    if let Some(page) = validated.take()
+                        && self.confirm(&page, head.headers, arrival)
+                    {
+                        return;
+                    }
                 }
                 Judgement::Outdated if !cold => {
                     drop(body);
@@ -116,6 +151,44 @@ impl Pilot {
         }
     }
 
+    /// The stored page that the app can be asked about (RFC 9111 section 4.3.1): where the app decides, and nothing but its
+    /// age speaks against it. A page that was purged is asked for as if it was not there.
+    fn to_validate(&self) -> Option<Arc<Page>> {
+        let Lookup { key, plan, .. } = &self.lookup;
+        let page = self.shared.store.find(key, plan)?;
+        let has_validator = page.header(&header::LAST_MODIFIED).is_some()
+            || (page.header(&header::ETAG).is_some() && !page.is_tagged());
+        let can_be = plan.app_decides() && has_validator && page.check(&self.shared.ledger).is_none();
+        can_be.then_some(page)
+    }
+
+    /// A page is stored that may serve in the place of a failure, and is none itself.
+    fn has_better(&self) -> bool {
+        let Lookup { key, plan, .. } = &self.lookup;
+        let shared = &self.shared;
+        let page = shared.store.find(key, plan);
+        let verdict = verdict::decide(page.as_deref(), plan, &shared.ledger, shared.clock.now());
+        let serves = !matches!(verdict, Verdict::Fetch | Verdict::Wait { fallback: false });
+        serves && page.is_some_and(|page| !page.status().is_server_error())
+    }
+
+    /// A 304: the page is stored anew, with the headers and the lifetime that it has now. False: it is not about this page.
+    fn confirm(&self, page: &Page, headers: HeaderMap, arrival: Arrival) -> bool {
+        let Some(confirmed) = judge::confirm(&self.lookup.plan, page, headers, arrival) else {
+            return false;
+        };
+        let mut headers = confirmed.headers;
+        if page.is_compressible() {
+            coding::vary(&mut headers);
+        }
+        let headers = headers::compact(&headers);
+        let now = self.shared.clock.now();
+        let page = Arc::new(page.confirmed(headers, Some(Box::new(confirmed.app)), now));
+        let stored = self.store(&page, page.tag_set());
+        self.flight.enter(Phase::Landed { page, stored });
+        true
+    }
+
     fn has_room(&self) -> bool {
         let key = self.lookup.key.weight() as u64;
         self.flight.tee.make_room(BOOKKEEPING + key)
@@ -129,13 +202,31 @@ impl Pilot {
         self.flight.tee.make_room(bytes as u64)
     }
 
-    async fn send(&self) -> Result<Response<Body>, Failure> {
-        let request = self.lookup.origin_request().map(|()| Body::empty());
+    async fn send(&self, validated: Option<&Page>) -> Result<(Response<Body>, Arrival), Failure> {
+        let mut request = self.lookup.origin_request().map(|()| Body::empty());
+        if let Some(page) = validated {
+            let validators = [
+                (header::ETAG, header::IF_NONE_MATCH),
+                (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
+            ];
+            for (of_page, condition) in validators {
+                // A tag of our own says nothing to the app.
+                if let Some(validator) = page.header(&of_page)
+                    && !(of_page == header::ETAG && page.is_tagged())
+                {
+                    request.headers_mut().insert(condition, validator.clone());
+                }
+            }
+        }
         let timeout = self.lookup.plan.origin.timeout;
-        self.shared
-            .upstream
-            .send(request, timeout)
-            .await
+        let asked = Instant::now();
+        let answered = self.shared.upstream.send(request, timeout).await;
+        let arrival = Arrival {
+            at: SystemTime::now(),
+            delay: asked.elapsed(),
+        };
+        answered
+            .map(|response| (response, arrival))
             .map_err(Failure::Upstream)
     }
 
@@ -144,10 +235,18 @@ impl Pilot {
     }
 
     /// The answer becomes a page, if its body arrives whole and nothing overtakes it.
-    async fn collect(&self, status: StatusCode, mut headers: HeaderMap, body: Body, tags: TagSet) {
+    async fn collect(
+        &self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        body: Body,
+        storable: Storable,
+        arrival: Arrival,
+    ) {
+        let tags = storable.tags.clone();
         self.shared.flights.lock().learn(&self.ticket, &tags);
         let compressible = coding::may_compress(&headers, body.size_hint().exact());
-        lifetime::page_headers(&self.lookup.plan, &mut headers);
+        headers::page_headers(&self.lookup.plan, &mut headers, arrival);
         if compressible {
             coding::vary(&mut headers);
         }
@@ -159,12 +258,14 @@ impl Pilot {
             status,
             headers: headers.clone(),
             storing: true,
+            vary: Some(storable.vary.clone()).filter(|vary| !vary.is_empty()),
+            app: storable.app,
         });
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
         match self.receive(body).await {
             Collected::Whole(body) => {
-                let page = Arc::new(self.page(&answer, body, tags.clone(), compressible));
+                let page = Arc::new(self.page(&answer, body, storable, compressible));
                 let stored = self.store(&page, &tags);
                 self.flight.enter(Phase::Landed { page, stored });
                 self.flight.tee.reveal();
@@ -185,7 +286,8 @@ impl Pilot {
 
     /// The answer is for those who wait now, and becomes no page: the app's error, or what its own cache had.
     async fn share(&self, status: StatusCode, mut headers: HeaderMap, body: Body) {
-        lifetime::shared_headers(&mut headers);
+        let vary = Selection::of(&headers).ok().filter(|vary| !vary.is_empty());
+        headers::shared_headers(&mut headers);
         if !self.has_room_for(&headers) {
             return self.give_up(Unstorable::NoRoom);
         }
@@ -193,6 +295,9 @@ impl Pilot {
             status,
             headers: Arc::new(headers),
             storing: false,
+            // The app's error is for all who wait.
+            vary: vary.filter(|_| !status.is_server_error()),
+            app: None,
         });
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
@@ -272,13 +377,13 @@ impl Pilot {
         tee.is_read()
     }
 
-    fn page(&self, answer: &Answer, body: Bytes, tags: TagSet, compressible: bool) -> Page {
+    fn page(&self, answer: &Answer, body: Bytes, storable: Storable, compressible: bool) -> Page {
         let plan = &self.lookup.plan;
         let mut headers = Cow::Borrowed(&*answer.headers);
         // Only a 200 has conditions.
-        let tagged = answer.status == StatusCode::OK && !headers.contains_key(ETAG);
+        let tagged = answer.status == StatusCode::OK && !headers.contains_key(header::ETAG);
         if tagged {
-            headers.to_mut().insert(ETAG, conditions::tag_of(&body));
+            headers.to_mut().insert(header::ETAG, conditions::tag_of(&body));
         }
         Page::new(Parts {
             key: self.lookup.key.clone(),
@@ -286,14 +391,16 @@ impl Pilot {
             rule: plan.name.clone(),
             fingerprint: plan.fingerprint,
             status: answer.status,
-            headers: lifetime::compact(&headers),
+            headers: headers::compact(&headers),
             compressible: compressible && body.len() as u64 >= coding::LEAST,
             body,
-            tags,
+            tags: storable.tags,
             stamp: self.ticket.stamp(),
             stored: self.shared.clock.now(),
             tagged,
             encodings: Box::default(),
+            vary: Some(storable.vary).filter(|vary| !vary.is_empty()).map(Box::new),
+            app: storable.app.map(Box::new),
         })
     }
 
@@ -313,7 +420,7 @@ impl Pilot {
             page.visit(now);
             page.note(Outcome::Miss);
         }
-        let inserted = shared.store.insert(page.clone());
+        let inserted = shared.store.insert(page);
         match inserted {
             Inserted::Stored => {
                 flights.unmark(&self.lookup.key);
@@ -344,7 +451,8 @@ impl Pilot {
         if self.land(None) == Landing::Clear
             && let Some(page) = self.shared.store.get(&self.lookup.key)
         {
-            page.back_off(lifetime::back_off(&self.lookup.plan, self.shared.clock.now()));
+            let now = self.shared.clock.now();
+            page.back_off(lifetime::back_off(&self.lookup.plan, page.app(), now));
         }
     }
 
@@ -377,6 +485,7 @@ mod tests {
         config::{Config, Interval, Route, Rule, Scheme},
         key::Key,
         ledger::Ledger,
+        outcome::PassReason,
         routes::Routes,
         store::Store,
     };
@@ -420,12 +529,16 @@ mod tests {
         let Boarding::Lead { flight, ticket, .. } = boarding else {
             panic!("nothing else is in the air");
         };
-        let mut visitor = Box::pin(fetcher.fetch(&lookup, None));
+        let (mut own, headers) = (lookup.clone(), HeaderMap::new());
+        let mut visitor = Box::pin(fetcher.fetch(&mut own, &headers, None));
         assert!(poll!(&mut visitor).is_pending());
         let mut crashing = Box::pin(fly(shared.clone(), lookup.clone(), flight, ticket));
         assert!(poll!(&mut crashing).is_pending());
         drop(crashing);
-        assert!(matches!(visitor.await, Fetched::Pass(Unstorable::Fault)));
+        assert!(matches!(
+            visitor.await,
+            Fetched::Pass(PassReason::Unstorable(Unstorable::Fault))
+        ));
         assert_eq!(fetcher.in_the_air(), 0);
     }
 }

@@ -21,10 +21,11 @@ use std::{sync::Arc, time::Duration};
 use coppice_cache::{
     coding::Coding,
     flights::{Boarding, Flights},
-    key::{Key, Lookup},
+    freshness::Freshness,
+    judge::Unstorable,
+    key::{Key, Lookup, Selection, Suits},
     ledger::Ledger,
-    lifetime::Unstorable,
-    outcome::Outcome,
+    outcome::{Outcome, PassReason},
     page::Page,
     routes::Routes,
     store::Store,
@@ -52,6 +53,8 @@ use crate::clock::Clock;
 
 /// Those who wait while an old page may serve are given that after so long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// A visitor's variant is found in so many steps, each of which learns what else `Vary` names.
+const NARROWINGS: usize = 4;
 
 /// Everything that has to do with new pages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -102,7 +105,7 @@ pub enum Fetched {
         joined: bool,
     },
     /// The answer is for who asks: the visitor's own request passes through.
-    Pass(Unstorable),
+    Pass(PassReason),
 }
 
 /// An answer that is streamed while it arrives.
@@ -118,6 +121,8 @@ pub struct Streamed {
     pub joined: bool,
     /// It is to be stored; false: it is the app's error, or the app's own cache was out of date.
     pub stored: bool,
+    /// What the app says of how long it lives, where the app decides.
+    pub app: Option<Freshness>,
 }
 
 /// Why the old page serves.
@@ -208,39 +213,106 @@ impl Fetcher {
     }
 
     /// What is stored for a visit, and what to do with it. Notes the visit.
-    pub fn look_up(&self, lookup: &Lookup) -> (Option<Arc<Page>>, Verdict) {
+    ///
+    /// `headers` are the visitor's; afterwards the key is that of the visitor's own variant, as far as `Vary` is known.
+    /// An error: the request passes through.
+    pub fn look_up(
+        &self,
+        lookup: &mut Lookup,
+        headers: &HeaderMap,
+    ) -> Result<(Option<Arc<Page>>, Verdict), PassReason> {
         let now = self.shared.clock.now();
-        let page = self.shared.store.find(&lookup.key, &lookup.plan);
+        let store = &self.shared.store;
+        let page = self.find(lookup, headers, |lookup| store.find(&lookup.key, &lookup.plan))?;
         let verdict = verdict::decide(page.as_deref(), &lookup.plan, &self.shared.ledger, now);
+        if Self::is_for_others(lookup, page.as_deref(), verdict) {
+            return Err(PassReason::Unstorable(Unstorable::Authorized));
+        }
         if let Some(page) = &page {
             page.visit(now);
             page.note(verdict.outcome());
         }
-        (page, verdict)
+        Ok((page, verdict))
+    }
+
+    /// The visitor is authenticated, the app decides, and has not said that what would serve is for such visitors
+    /// (RFC 9111 section 3.5). Nothing is fetched for them either: it would be fetched without their name.
+    fn is_for_others(lookup: &Lookup, page: Option<&Page>, verdict: Verdict) -> bool {
+        let serves = matches!(verdict, Verdict::Hit | Verdict::Stale { .. });
+        let app = page.and_then(Page::app).filter(|_| serves);
+        lookup.authorized && lookup.plan.app_decides() && !app.is_some_and(|app| app.for_authorized)
+    }
+
+    /// The page of the visitor's own variant; `get` has the one for the look-up's key.
+    fn find(
+        &self,
+        lookup: &mut Lookup,
+        headers: &HeaderMap,
+        get: impl Fn(&Lookup) -> Option<Arc<Page>>,
+    ) -> Result<Option<Arc<Page>>, PassReason> {
+        let store = &self.shared.store;
+        let mut page = get(lookup);
+        for _ in 0..NARROWINGS {
+            let known;
+            let selection = if let Some(page) = &page {
+                page.vary()
+            } else {
+                known = store.selection(&lookup.key);
+                known.as_ref()
+            };
+            let Some(selection) = selection else {
+                return Ok(page);
+            };
+            match lookup.suits(headers, selection) {
+                Suits::Yes => return Ok(page),
+                Suits::Cookie => return Err(PassReason::VaryCookie),
+                Suits::Select if !lookup.narrow(headers, selection) => return Err(PassReason::Variant),
+                Suits::Select => page = get(lookup),
+            }
+        }
+        Ok(None)
     }
 
     /// Waits for a new page, in a flight of its own or somebody else's. With a `fallback` (an old page that may serve) the
     /// new one comes whole or not at all, and not later than after [`PATIENCE`]; without one it streams.
-    pub async fn fetch(&self, lookup: &Lookup, fallback: Option<Arc<Page>>) -> Fetched {
-        let marked = self
-            .shared
-            .flights
-            .lock()
-            .marked(&lookup.key, self.shared.clock.now());
-        if let Some(reason) = marked {
-            return Fetched::Pass(reason);
-        }
-        match self.board(lookup) {
-            Place::Pass(reason) => Fetched::Pass(reason),
-            Place::There(page) => Fetched::There(page),
-            Place::Aboard(boarded) => {
-                let fetched = wait(boarded, fallback).await;
-                if let Fetched::Old { page, .. } = &fetched {
-                    page.note(Outcome::Stale);
+    ///
+    /// A flight whose answer turns out to be another variant is not the visitor's: with what was learned from it the
+    /// visitor's own is fetched.
+    pub async fn fetch(
+        &self,
+        lookup: &mut Lookup,
+        headers: &HeaderMap,
+        fallback: Option<Arc<Page>>,
+    ) -> Fetched {
+        for _ in 0..NARROWINGS {
+            let now = self.shared.clock.now();
+            let marked = self.shared.flights.lock().marked(&lookup.key, now);
+            if let Some(reason) = marked {
+                return Fetched::Pass(PassReason::Unstorable(reason));
+            }
+            let waited = match self.board(lookup) {
+                Place::Pass(reason) => return Fetched::Pass(PassReason::Unstorable(reason)),
+                Place::There(page) => {
+                    Waited::on(page.vary(), lookup, headers, || Fetched::There(page.clone()))
                 }
-                fetched
+                Place::Aboard(boarded) => wait(boarded, lookup, headers, fallback.as_ref()).await,
+            };
+            match waited {
+                Waited::Over(fetched) => {
+                    if let Fetched::Old { page, .. } = &fetched {
+                        page.note(Outcome::Stale);
+                    }
+                    return fetched;
+                }
+                Waited::Elsewhere(selection) => {
+                    if !lookup.narrow(headers, &selection) {
+                        return Fetched::Pass(PassReason::Variant);
+                    }
+                }
             }
         }
+        // Each answer names yet other fields.
+        Fetched::Pass(PassReason::Unstorable(Unstorable::Vary))
     }
 
     /// Has a new page fetched behind a stale one: at once, or when its turn comes. Asking twice changes nothing.
@@ -268,7 +340,7 @@ impl Fetcher {
     /// that a client that writes all the time does not switch the cache off.
     pub fn invalidate(&self, key: &Arc<Key>) {
         let mut flights = self.shared.flights.lock();
-        if flights.overtake(key, self.shared.clock.now()) {
+        if flights.overtake(&key.plain(), self.shared.clock.now()) {
             self.shared.store.invalidate(key);
         }
     }
@@ -403,57 +475,100 @@ impl Boarded {
     }
 }
 
+/// What waiting for a flight came to.
+enum Waited {
+    /// What the visitor gets.
+    Over(Fetched),
+    /// Its answer is another variant, and this chooses.
+    Elsewhere(Selection),
+}
+
+impl Waited {
+    /// What there is, if it is the visitor's by what `Vary` named.
+    fn on(
+        vary: Option<&Selection>,
+        lookup: &Lookup,
+        headers: &HeaderMap,
+        what: impl FnOnce() -> Fetched,
+    ) -> Self {
+        let Some(vary) = vary else {
+            return Self::Over(what());
+        };
+        match lookup.suits(headers, vary) {
+            Suits::Yes => Self::Over(what()),
+            Suits::Cookie => Self::Over(Fetched::Pass(PassReason::VaryCookie)),
+            Suits::Select => Self::Elsewhere(vary.clone()),
+        }
+    }
+}
+
 /// Waits for what a flight brings, as a visitor.
-async fn wait(boarded: Boarded, fallback: Option<Arc<Page>>) -> Fetched {
+async fn wait(
+    boarded: Boarded,
+    lookup: &Lookup,
+    headers: &HeaderMap,
+    fallback: Option<&Arc<Page>>,
+) -> Waited {
     let Boarded {
         flight,
         mut phases,
         joined,
     } = boarded;
     let patience = Instant::now() + PATIENCE;
+    let old = |page: &Arc<Page>, why| {
+        Waited::Over(Fetched::Old {
+            page: page.clone(),
+            why,
+        })
+    };
+    let pass = |reason| Waited::Over(Fetched::Pass(PassReason::Unstorable(reason)));
     loop {
         let phase = phases.borrow_and_update().clone();
-        match (phase, &fallback) {
-            (Phase::Unstorable(reason), _) => return Fetched::Pass(reason),
-            (Phase::Landed { page, stored }, _) => return Fetched::Page { page, joined, stored },
-            (Phase::Answer(answer) | Phase::Over(answer), None) => {
-                return match flight.tee.attach() {
-                    Some(body) => Fetched::Stream(Streamed {
-                        status: answer.status,
-                        headers: answer.headers.clone(),
-                        body,
-                        joined,
-                        stored: answer.storing,
-                    }),
-                    // It has grown too large for more than those who read it already.
-                    None => Fetched::Pass(Unstorable::TooLarge),
-                };
+        match (phase, fallback) {
+            // The last: neither a page nor a word on this page, which is as good as before.
+            (Phase::Failed(_) | Phase::Over(_) | Phase::Unstorable(Unstorable::Status), Some(page)) => {
+                return old(page, Fallback::Failed);
             }
-            (Phase::Failed(_) | Phase::Over(_), Some(page)) => {
-                return Fetched::Old {
+            (Phase::Unstorable(reason), _) => return pass(reason),
+            (Phase::Landed { page, stored }, _) => {
+                return Waited::on(page.vary(), lookup, headers, || Fetched::Page {
                     page: page.clone(),
-                    why: Fallback::Failed,
-                };
+                    joined,
+                    stored,
+                });
             }
-            (Phase::Failed(error), None) => return Fetched::Failed { error, joined },
+            (Phase::Answer(answer) | Phase::Over(answer), None) => {
+                return Waited::on(answer.vary.as_ref(), lookup, headers, || {
+                    match flight.tee.attach() {
+                        Some(body) => Fetched::Stream(Streamed {
+                            status: answer.status,
+                            headers: answer.headers.clone(),
+                            body,
+                            joined,
+                            stored: answer.storing,
+                            app: answer.app,
+                        }),
+                        // It has grown too large for more than those who read it already.
+                        None => Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge)),
+                    }
+                });
+            }
+            (Phase::Failed(error), None) => {
+                return Waited::Over(Fetched::Failed { error, joined });
+            }
             (Phase::Boarding | Phase::Answer(_), _) => {}
         }
         let changed = async {
-            match &fallback {
+            match fallback {
                 Some(_) => tokio::time::timeout_at(patience, phases.changed()).await,
                 None => Ok(phases.changed().await),
             }
         };
-        match (changed.await, &fallback) {
+        match (changed.await, fallback) {
             (Ok(Ok(())), _) => {}
-            (Err(_), Some(page)) => {
-                return Fetched::Old {
-                    page: page.clone(),
-                    why: Fallback::Slow,
-                };
-            }
+            (Err(_), Some(page)) => return old(page, Fallback::Slow),
             // It never leaves without a word; if it did, pass through.
-            _ => return Fetched::Pass(Unstorable::Fault),
+            _ => return pass(Unstorable::Fault),
         }
     }
 }

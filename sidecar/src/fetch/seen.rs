@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use coppice_cache::{
     flights::Aloft,
+    judge::Unstorable,
     key::{Key, Lookup},
-    lifetime::Unstorable,
+    outcome::PassReason,
     page::Page,
     verdict::{self, Verdict},
 };
+
+use http::HeaderMap;
 
 use super::{Fetcher, flight::Flight};
 
@@ -61,6 +64,8 @@ pub struct Foreseen {
     pub page: Option<Arc<Page>>,
     /// What would be done with it.
     pub verdict: Verdict,
+    /// Why nothing is done with it: what is known of its variants and visitors lets this one pass through.
+    pub refused: Option<PassReason>,
     /// The last answer was not one to store, and for so long nobody waits for another.
     pub marked: Option<(Unstorable, Duration)>,
     /// What is in the air for it.
@@ -71,12 +76,16 @@ pub struct Foreseen {
 
 impl Foreseen {
     /// Why the visitor's own request would pass through, as [`Fetcher::fetch`] has it.
-    pub fn passes(&self) -> Option<Unstorable> {
+    pub fn passes(&self) -> Option<PassReason> {
+        if self.refused.is_some() {
+            return self.refused;
+        }
         match self.verdict {
             Verdict::Hit | Verdict::Stale { .. } => None,
             Verdict::Wait { .. } | Verdict::Fetch => {
                 let marked = self.marked.map(|(reason, _)| reason);
-                marked.or_else(|| self.flight.as_ref()?.closed)
+                let closed = || self.flight.as_ref()?.closed;
+                marked.or_else(closed).map(PassReason::Unstorable)
             }
         }
     }
@@ -84,17 +93,26 @@ impl Foreseen {
 
 impl Fetcher {
     /// What [`Fetcher::look_up`], and the fetch that may follow, would come to.
-    pub fn foresee(&self, lookup: &Lookup) -> Foreseen {
+    /// `headers` are the visitor's; afterwards the key is that of the visitor's own variant.
+    pub fn foresee(&self, lookup: &mut Lookup, headers: &HeaderMap) -> Foreseen {
         let shared = &self.shared;
-        let (key, plan, now) = (&*lookup.key, &*lookup.plan, shared.clock.now());
-        let stored = shared.store.peek(key);
-        let page = stored.and_then(|page| {
+        let peek = |lookup: &Lookup| {
+            let (page, plan) = (shared.store.peek(&lookup.key)?, &*lookup.plan);
             if page.fits(plan) {
                 return Some(page);
             }
-            let is_own = page.route() == &plan.route;
+            let is_own = page.route() == &plan.route && page.app().is_some() == plan.app_decides();
             is_own.then(|| page.under(plan).ok().map(Arc::new))?
-        });
+        };
+        let (page, mut refused) = match self.find(lookup, headers, peek) {
+            Ok(page) => (page, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let (key, plan, now) = (&*lookup.key, &*lookup.plan, shared.clock.now());
+        let verdict = verdict::foresee(page.as_deref(), plan, &shared.ledger, now);
+        if Self::is_for_others(lookup, page.as_deref(), verdict) {
+            refused = refused.or(Some(PassReason::Unstorable(Unstorable::Authorized)));
+        }
         let (marked, flight) = {
             let flights = shared.flights.lock();
             let marked = flights.marked_until(key, now);
@@ -102,8 +120,9 @@ impl Fetcher {
             (marked, flights.over(key).map(|aloft| see(&aloft)))
         };
         Foreseen {
-            verdict: verdict::foresee(page.as_deref(), plan, &shared.ledger, now),
+            verdict,
             page,
+            refused,
             marked,
             flight,
             turn: shared.queue.lock().turn(key),

@@ -89,13 +89,13 @@ impl Answers<'_> {
     }
 
     fn stored(&self, page: &Page, outcome: Outcome, why: Option<Fallback>) -> Answered {
-        let age = self.now.since(page.stored());
-        let ttl = Lifetime::of(&self.lookup.plan, page.status()).ttl(age);
+        let age = page.age(self.now);
+        let ttl = Lifetime::of(&self.lookup.plan, page.status(), page.app()).ttl(age);
         let (ttl, control) = if outcome == Outcome::Stale {
             // A purge makes a page stale whose interval has not passed.
-            (Some(ttl.unwrap_or(-1).min(-1)), &STALE)
+            (Some(ttl.unwrap_or(-1).min(-1)), Some(&STALE))
         } else {
-            (ttl, self.lookup.plan.cache_control())
+            (ttl, self.control())
         };
         let said = Said {
             outcome,
@@ -108,13 +108,10 @@ impl Answers<'_> {
 
     /// The page that the visitor waited for. One that a purge has overtaken meanwhile is for this visitor alone.
     pub fn fetched(&self, page: &Page, waited: Waited, joined: bool, stored: bool) -> Answered {
-        let age = self.now.since(page.stored());
-        let control = if stored {
-            self.lookup.plan.cache_control()
-        } else {
-            &STALE
-        };
-        let said = self.said_forwarded(waited, joined, stored, page.status(), age);
+        let age = page.age(self.now);
+        let control = if stored { self.control() } else { Some(&STALE) };
+        let ttl = Lifetime::of(&self.lookup.plan, page.status(), page.app()).ttl(age);
+        let said = self.said_forwarded(waited, joined, stored, ttl);
         self.page(page, age, control, said)
     }
 
@@ -127,12 +124,15 @@ impl Answers<'_> {
             body,
             joined,
             stored,
+            app,
         } = streamed;
+        let age = app.map_or(Duration::ZERO, |app| app.initial_age);
+        let ttl = Lifetime::of(&self.lookup.plan, status, app.as_ref()).ttl(age);
         // A failure is no revalidation.
         let outcome = if stored { waited.outcome() } else { Outcome::Miss };
         let said = Said {
             outcome,
-            ..self.said_forwarded(waited, joined, stored, status, Duration::ZERO)
+            ..self.said_forwarded(waited, joined, stored, ttl)
         };
         let met = form::of_head(status, &headers, self.lookup, self.asked);
         let mut shape = match met {
@@ -148,14 +148,18 @@ impl Answers<'_> {
             Met::Failed => shape::failed(),
         };
         if stored && !shape.own {
-            let control = self.lookup.plan.cache_control().clone();
-            shape.headers.insert(CACHE_CONTROL, control);
+            if let Some(control) = self.control() {
+                shape.headers.insert(CACHE_CONTROL, control.clone());
+            }
+            if !age.is_zero() {
+                shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
+            }
         } else if !self.lookup.plan.rule.keep_tags {
             for name in &TAGS {
                 shape.headers.remove(name);
             }
         }
-        self.finish(shape, said, stored.then_some(Duration::ZERO))
+        self.finish(shape, said, stored.then_some(age))
     }
 
     /// The app gave no answer, and there is no page that may serve.
@@ -171,7 +175,7 @@ impl Answers<'_> {
         let said = Said {
             outcome: Outcome::Miss,
             detail: Some(failure.as_str()),
-            ..self.said_forwarded(waited, joined, false, head.status, Duration::ZERO)
+            ..self.said_forwarded(waited, joined, false, None)
         };
         let shape = Shape {
             status: head.status,
@@ -183,29 +187,30 @@ impl Answers<'_> {
         self.finish(shape, said, None)
     }
 
-    fn said_forwarded(
-        &self,
-        waited: Waited,
-        joined: bool,
-        stored: bool,
-        status: StatusCode,
-        age: Duration,
-    ) -> Said {
+    fn said_forwarded(&self, waited: Waited, joined: bool, stored: bool, ttl: Option<i64>) -> Said {
         Said {
             outcome: waited.outcome(),
             answer: Answer::Forwarded {
-                why: waited.forward(),
+                why: if waited == Waited::Miss && self.lookup.selected.is_some() {
+                    Forward::VaryMiss
+                } else {
+                    waited.forward()
+                },
                 stored,
                 collapsed: joined,
             },
-            ttl: stored
-                .then(|| Lifetime::of(&self.lookup.plan, status).ttl(age))
-                .flatten(),
+            ttl: ttl.filter(|_| stored),
             detail: None,
         }
     }
 
-    fn page(&self, page: &Page, age: Duration, control: &HeaderValue, said: Said) -> Answered {
+    /// What visitors are told of a page that may serve, where that is the rule's to say; else the app's own word stays.
+    fn control(&self) -> Option<&HeaderValue> {
+        let plan = &self.lookup.plan;
+        (!plan.app_decides()).then(|| plan.cache_control())
+    }
+
+    fn page(&self, page: &Page, age: Duration, control: Option<&HeaderValue>, said: Said) -> Answered {
         // Most who are not browsers want nothing but the page.
         let form = if self.lookup.wants == Wants::default() {
             Form::WHOLE
@@ -219,7 +224,9 @@ impl Answers<'_> {
             self.fetcher.compress(page, coding);
         }
         let mut shape = Shape::of(page, &form);
-        if !shape.own {
+        if !shape.own
+            && let Some(control) = control
+        {
             shape.headers.insert(CACHE_CONTROL, control.clone());
         }
         let told = (!shape.own).then_some(age.as_secs());

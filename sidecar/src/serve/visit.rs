@@ -16,7 +16,11 @@ use coppice_cache::{
     routes::Routes,
     verdict::Verdict,
 };
-use http::{HeaderMap, Request, request::Parts};
+use http::{
+    HeaderMap, Request,
+    header::{CONTENT_LOCATION, LOCATION},
+    request::Parts,
+};
 use http_body::Body as _;
 
 use super::{
@@ -39,13 +43,16 @@ pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> An
             let request = Request::from_parts(parts, body);
             Box::pin(pass(site, peer, request, PassReason::Body, None)).await
         }
-        Reading::Lookup(lookup) => {
-            let (page, verdict) = site.fetcher.look_up(&lookup);
-            if let (Verdict::Hit, Some(page)) = (verdict, &page) {
+        Reading::Lookup(mut lookup) => {
+            let found = site.fetcher.look_up(&mut lookup, &parts.headers);
+            if let Ok((Some(page), Verdict::Hit)) = &found {
                 return answers(site, &lookup, &parts.headers).hit(page);
             }
             let request = Request::from_parts(parts, body);
-            Box::pin(not_fresh(site, peer, request, lookup, page, verdict)).await
+            match found {
+                Ok((page, verdict)) => Box::pin(not_fresh(site, peer, request, lookup, page, verdict)).await,
+                Err(reason) => Box::pin(pass(site, peer, request, reason, None)).await,
+            }
         }
         Reading::Pass { reason, invalidates } => {
             let request = Request::from_parts(parts, body);
@@ -77,10 +84,10 @@ async fn not_fresh(
         }
         (Verdict::Wait { fallback }, page) => {
             let old = page.filter(|_| fallback);
-            fetch(site, peer, request, &lookup, old, Waited::Expired).await
+            fetch(site, peer, request, lookup, old, Waited::Expired).await
         }
         (Verdict::Fetch | Verdict::Hit | Verdict::Stale { .. }, _) => {
-            fetch(site, peer, request, &lookup, None, Waited::Miss).await
+            fetch(site, peer, request, lookup, None, Waited::Miss).await
         }
     }
 }
@@ -90,11 +97,13 @@ async fn fetch(
     site: &Arc<Site>,
     peer: IpAddr,
     request: Request<Body>,
-    lookup: &Lookup,
+    mut lookup: Lookup,
     old: Option<Arc<Page>>,
     waited: Waited,
 ) -> Answered {
-    match site.fetcher.fetch(lookup, old).await {
+    let fetched = site.fetcher.fetch(&mut lookup, request.headers(), old).await;
+    let lookup = &lookup;
+    match fetched {
         Fetched::Page { page, joined, stored } => {
             answers(site, lookup, request.headers()).fetched(&page, waited, joined, stored)
         }
@@ -105,10 +114,7 @@ async fn fetch(
             site.metrics.unanswered(error.as_str());
             answers(site, lookup, request.headers()).failed(&error, waited, joined)
         }
-        Fetched::Pass(reason) => {
-            let reason = PassReason::Unstorable(reason);
-            pass(site, peer, request, reason, None).await
-        }
+        Fetched::Pass(reason) => pass(site, peer, request, reason, None).await,
     }
 }
 
@@ -124,6 +130,12 @@ async fn pass(
     let succeeded = response.status().is_success() || response.status().is_redirection();
     if let Some(own) = invalidates.filter(|_| succeeded) {
         site.fetcher.invalidate(&own.key);
+        for named in [LOCATION, CONTENT_LOCATION] {
+            let routes = site.routes.load();
+            if let Some(key) = (response.headers().get(named)).and_then(|value| own.named(&routes, value)) {
+                site.fetcher.invalidate(&key);
+            }
+        }
     }
     Answered::passed(response, reason)
 }

@@ -16,6 +16,7 @@ use coppice_sidecar::{
     clock::Clock,
     fetch::{Fallback, Fetched, Fetcher, Streamed, upstream::Upstream},
 };
+use http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -123,8 +124,8 @@ impl Rig {
 
     /// A visitor that waits for a page.
     pub fn wait(&self, path: &str, fallback: Option<Arc<Page>>) -> JoinHandle<Fetched> {
-        let (fetcher, lookup) = (self.fetcher.clone(), self.lookup(path));
-        tokio::spawn(async move { fetcher.fetch(&lookup, fallback).await })
+        let (fetcher, mut lookup) = (self.fetcher.clone(), self.lookup(path));
+        tokio::spawn(async move { fetcher.fetch(&mut lookup, &HeaderMap::new(), fallback).await })
     }
 
     pub async fn asked(&mut self) -> Asked {
@@ -158,7 +159,9 @@ impl Rig {
     }
 
     pub fn look_up(&self, path: &str) -> (Option<Arc<Page>>, Verdict) {
-        self.fetcher.look_up(&self.lookup(path))
+        let mut lookup = self.lookup(path);
+        let found = self.fetcher.look_up(&mut lookup, &HeaderMap::new());
+        found.expect("nothing passes")
     }
 
     pub fn purge(&self, sequence: u64, selector: Selector, strategy: Strategy) -> Line {

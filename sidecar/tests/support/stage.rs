@@ -73,6 +73,9 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&head).to_lowercase())
 }
 
+/// An answer on its way.
+pub type Said = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Asked {
     /// Whether the request has a header of this name.
     pub fn has(&self, name: &str) -> bool {
@@ -84,6 +87,14 @@ impl Asked {
         let length = body.len();
         self.say(&format!(
             "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        ))
+        .await;
+    }
+
+    /// Answers with a status that has no body.
+    pub async fn answer_nothing(mut self, status: &str, headers: &str) {
+        self.say(&format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\n{headers}\r\n"
         ))
         .await;
     }

@@ -14,15 +14,16 @@ mod words;
 
 use coppice_cache::{
     config::Interval,
+    judge::Unstorable,
     key::{self, Key, Lookup, Reading},
     ledger::Strategy,
-    lifetime::{Lifetime, Unstorable},
+    lifetime::Lifetime,
     outcome::{Outcome, PassReason},
     page::Page,
     path,
     routes::{Plan, Routes},
 };
-use http::{Method, header, request::Parts};
+use http::{HeaderMap, Method, header, request::Parts};
 use serde::Serialize;
 
 pub(super) use self::question::Question;
@@ -156,12 +157,15 @@ impl Explanation {
         let reading = visit::read(&routes, &parts);
         let plan = key::rule_of(&routes, &parts);
         // Of a request that passes, the page is shown that others get at the same place.
-        let lookup = match &reading {
-            Reading::Lookup(lookup) => Some(lookup.clone()),
-            Reading::Pass { .. } => plain(&routes, &parts),
-            Reading::Refuse(_) => None,
+        let nothing = HeaderMap::new();
+        let (mut lookup, headers) = match &reading {
+            Reading::Lookup(lookup) => (Some(lookup.clone()), &parts.headers),
+            Reading::Pass { .. } => (plain(&routes, &parts), &nothing),
+            Reading::Refuse(_) => (None, &nothing),
         };
-        let foreseen = lookup.as_ref().map(|lookup| site.fetcher.foresee(lookup));
+        let foreseen = lookup
+            .as_mut()
+            .map(|lookup| site.fetcher.foresee(lookup, headers));
         let stored = lookup.as_ref().zip(foreseen.as_ref());
         let stored = stored.and_then(|(lookup, foreseen)| {
             let page = foreseen.page.as_deref()?;
@@ -223,7 +227,7 @@ fn next(reading: &Reading, foreseen: Option<&Foreseen>) -> Next {
         },
         (Reading::Pass { reason, .. }, _) => passed(*reason),
         (Reading::Lookup(_), Some(foreseen)) => match foreseen.passes() {
-            Some(reason) => passed(PassReason::Unstorable(reason)),
+            Some(reason) => passed(reason),
             None => Next {
                 outcome: Some(foreseen.verdict.outcome().as_str()),
                 reason: None,
@@ -320,7 +324,7 @@ impl Stored {
             .lines
             .iter()
             .find(|line| Some(line.strategy) == by_lines && by_lines > reasons.forgotten);
-        let lifetime = Lifetime::of(plan, page.status());
+        let lifetime = Lifetime::of(plan, page.status(), page.app());
         Self {
             page: PageState::of(site, routes, page, site.clock.now()),
             fresh_seconds: match lifetime.fresh_for {

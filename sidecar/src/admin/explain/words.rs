@@ -1,8 +1,8 @@
 //! The sentences of an explanation. The words of closed enums stand beside them; these say what to make of them.
 
 use coppice_cache::{
+    judge::Unstorable,
     key::Reading,
-    lifetime::Unstorable,
     outcome::PassReason,
     path,
     routes::{Plan, Routes},
@@ -82,16 +82,19 @@ pub(super) const fn pass(reason: PassReason) -> &'static str {
         PassReason::SchemeUnknown => "X-Forwarded-Proto is neither http nor https",
         PassReason::NoRoute => "no rule matches its host and path",
         PassReason::Suspended => "the route is suspended",
-        PassReason::NoInterval => "the rule has no revalidate",
         PassReason::NeverStored => "the rule says revalidate: 0, which stores nothing",
-        PassReason::Unsupported => "the rule needs what this release does not have",
         PassReason::Method => "only GET and HEAD are answered from the store",
         PassReason::Upgrade => "the connection is to become something else",
         PassReason::Authorization => "it is authenticated, and the rule does not override authorization",
         PassReason::BypassHeader => "it has a header by which the rule, or Next.js, bypasses the cache",
         PassReason::BypassCookie => "it has a cookie by which the rule, or Next.js, bypasses the cache",
-        PassReason::Variant => "it has a header that selects a variant, of which none are stored",
+        PassReason::Variant => {
+            "the headers and cookies that choose its variant are too long to be part of a key"
+        }
         PassReason::Body => "it has a body, on which the answer could depend",
+        PassReason::VaryCookie => {
+            "the app's Vary names Cookie, so the page is for those who send no cookies but the keyed ones"
+        }
         PassReason::Unstorable(reason) => unstorable(reason),
     }
 }
@@ -104,7 +107,14 @@ pub(super) const fn unstorable(reason: Unstorable) -> &'static str {
         Unstorable::NoStore => "the app said Cache-Control: no-store, and the rule does not override it",
         Unstorable::Private => "the app said Cache-Control: private, and the rule does not override it",
         Unstorable::SetCookie => "the app set a cookie, and the rule does not override it",
-        Unstorable::Vary => "the app's Vary names what the key does not hold",
+        Unstorable::Vary => "the app's Vary names what no key holds",
+        Unstorable::NoFreshness => {
+            "the rule leaves it to the app, and the app did not say how long its answer may be used"
+        }
+        Unstorable::NotUnderstood => "the app said must-understand, and its status is not known here",
+        Unstorable::Authorized => {
+            "it is authenticated, and the app did not say that its answer is for such visitors too"
+        }
         Unstorable::ContentEncoding => "the app encoded the body although it was asked not to",
         Unstorable::EventStream => "the app answered with a stream of events",
         Unstorable::Tags => "the app named too many tags, or tags that are too long",

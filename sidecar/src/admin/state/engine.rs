@@ -44,7 +44,7 @@ impl FlightState {
             bytes: seen.arrived,
             waiting: seen.waiting,
             stamp: seen.stamp,
-            closed: seen.closed.map(coppice_cache::lifetime::Unstorable::as_str),
+            closed: seen.closed.map(coppice_cache::judge::Unstorable::as_str),
             overtaken: seen.overtaken,
         }
     }

@@ -169,7 +169,7 @@ fn rank(page: &Page, sort: Sort, routes: &Routes, now: Moment) -> u64 {
         Sort::Due => {
             let key = page.key();
             let plan = routes.find(key.host(), key.path());
-            match plan.map(|plan| Lifetime::of(plan, page.status()).fresh_for) {
+            match plan.map(|plan| Lifetime::of(plan, page.status(), page.app()).fresh_for) {
                 // A purge is due at once.
                 _ if page.effect().is_some() => 0,
                 Some(Interval::After(span)) => (page.stored() + span).0.max(1),
@@ -183,11 +183,11 @@ fn rank(page: &Page, sort: Sort, routes: &Routes, now: Moment) -> u64 {
 impl PageState {
     pub(in crate::admin) fn of(site: &Site, routes: &Routes, page: &Page, now: Moment) -> Self {
         let (key, ledger) = (page.key(), site.fetcher.ledger());
-        let age = now.since(page.stored());
+        let age = page.age(now);
         let plan = routes
             .find(key.host(), key.path())
             .filter(|plan| plan.passes().is_none());
-        let fresh_for = plan.map(|plan| Lifetime::of(plan, page.status()).fresh_for);
+        let fresh_for = plan.map(|plan| Lifetime::of(plan, page.status(), page.app()).fresh_for);
         Self {
             key: short(&key.to_string()),
             explain: address(key),

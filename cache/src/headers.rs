@@ -1,0 +1,192 @@
+//! The headers of pages: what visitors may see of the app's, and how they are kept.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{
+    control,
+    freshness::{Arrival, CDN_CACHE_CONTROL},
+    routes::Plan,
+};
+
+/// Comma-separated tags (Cloudflare's and Netlify's header) and space-separated ones (Fastly's).
+pub static CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+/// See [`CACHE_TAG`].
+pub static SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+
+/// Headers that concern one connection (RFC 9110 §7.6.1) or that whoever answers sets anew.
+static FRAMING: [HeaderName; 11] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-authentication-info"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The app's word on freshness; under a rule's own interval the rule's takes its place.
+static FRESHNESS: [HeaderName; 5] = [
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::PRAGMA,
+    CDN_CACHE_CONTROL,
+    HeaderName::from_static("surrogate-control"),
+];
+
+/// Takes out of an app's headers what belongs to its connection alone, the headers that `Connection` names included, and
+/// what cannot be shared by many: `Set-Cookie`.
+pub fn shared_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = control::list(headers, &header::CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in named.iter().chain(&FRAMING) {
+        headers.remove(name);
+    }
+    headers.remove(header::SET_COOKIE);
+}
+
+/// What visitors see of the headers of an answer that is stored: [`shared_headers`], with the date of its arrival where the
+/// app gave none (RFC 9110 section 6.6.1), without its age, which goes on; where the rule decides, without the app's word on
+/// freshness; and, unless the rule keeps them, without the headers that name tags.
+pub fn page_headers(plan: &Plan, headers: &mut HeaderMap, arrival: Arrival) {
+    shared_headers(headers);
+    headers.remove(header::AGE);
+    if !headers.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(arrival.at))
+    {
+        headers.insert(header::DATE, date);
+    }
+    if !plan.app_decides() {
+        for name in &FRESHNESS {
+            headers.remove(name);
+        }
+    }
+    if !plan.rule.keep_tags {
+        headers.remove(&CACHE_TAG);
+        headers.remove(&SURROGATE_KEY);
+    }
+}
+
+/// Fields that a 304 does not change in a stored page: they describe the body that is stored (RFC 9111 section 3.2).
+static OF_THE_BODY: [HeaderName; 6] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("content-md5"),
+    header::CONTENT_RANGE,
+    HeaderName::from_static("content-digest"),
+    header::ETAG,
+];
+
+/// The headers of a stored page as a 304 confirms them: each field that the 304 has takes the place of the stored one.
+/// Both as visitors may see them.
+pub fn confirmed_headers(stored: &[(HeaderName, HeaderValue)], confirming: &HeaderMap) -> HeaderMap {
+    let changes = |name: &HeaderName| confirming.contains_key(name) && !OF_THE_BODY.contains(name);
+    let mut headers = HeaderMap::with_capacity(stored.len());
+    for (name, value) in stored.iter().filter(|(name, _)| !changes(name)) {
+        headers.append(name, value.clone());
+    }
+    for (name, value) in confirming.iter().filter(|(name, _)| changes(name)) {
+        headers.append(name, value.clone());
+    }
+    headers
+}
+
+/// Headers as a page keeps them: their values in one piece of memory, which is no part of what they were read from.
+pub fn compact(headers: &HeaderMap) -> Box<[(HeaderName, HeaderValue)]> {
+    let mut blob = bytes::BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values() {
+        blob.extend_from_slice(value.as_bytes());
+    }
+    let mut blob = blob.freeze();
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let own = blob.split_to(value.len());
+            // The same bytes were a value a moment ago.
+            let own = HeaderValue::from_maybe_shared(own).unwrap_or_else(|_| value.clone());
+            (name.clone(), own)
+        })
+        .collect()
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mk::{mk_arrival, mk_headers as headers, mk_plan};
+
+    #[test]
+    fn page_headers_are_what_all_may_see() {
+        let mut seen = headers(&[
+            "connection: close, x-hop",
+            "x-hop: 1",
+            "transfer-encoding: chunked",
+            "content-length: 4",
+            "keep-alive: timeout=5",
+            "set-cookie: a=b",
+            "cache-control: private",
+            "expires: 0",
+            "pragma: no-cache",
+            "age: 7",
+            "cdn-cache-control: no-store",
+            "surrogate-control: no-store",
+            "cache-tag: a",
+            "surrogate-key: a",
+            "content-type: text/html",
+            "x-own: 1",
+        ]);
+        let mut kept = seen.clone();
+        page_headers(&mk_plan(|_| ()), &mut seen, mk_arrival());
+        assert_eq!(
+            seen,
+            headers(&[
+                "content-type: text/html",
+                "x-own: 1",
+                "date: Tue, 24 Nov 2026 12:00:00 GMT"
+            ])
+        );
+        page_headers(&mk_plan(|rule| rule.keep_tags = true), &mut kept, mk_arrival());
+        assert!(kept.contains_key("cache-tag") && kept.contains_key("surrogate-key"));
+        let compact = compact(&seen);
+        assert!(compact.iter().map(|(name, value)| (name, value)).eq(seen.iter()));
+    }
+
+    #[test]
+    fn page_headers_where_the_app_decides() {
+        let mut seen = headers(&[
+            "cache-control: max-age=60",
+            "expires: 0",
+            "age: 7",
+            "date: Mon, 23 Nov 2026 12:00:00 GMT",
+        ]);
+        page_headers(&mk_plan(|rule| rule.revalidate = None), &mut seen, mk_arrival());
+        let kept = [
+            "cache-control: max-age=60",
+            "expires: 0",
+            "date: Mon, 23 Nov 2026 12:00:00 GMT",
+        ];
+        assert_eq!(seen, headers(&kept));
+    }
+
+    #[test]
+    fn page_headers_as_a_304_confirms_them() {
+        let stored = compact(&headers(&[
+            "etag: \"a\"",
+            "x-own: 1",
+            "x-own: 2",
+            "content-encoding: gzip",
+            "link: </a>",
+        ]));
+        let confirming = headers(&["etag: \"b\"", "x-own: 3", "content-encoding: br", "x-new: 4"]);
+        let expected = headers(&[
+            "etag: \"a\"",
+            "content-encoding: gzip",
+            "link: </a>",
+            "x-own: 3",
+            "x-new: 4",
+        ]);
+        assert_eq!(confirmed_headers(&stored, &confirming), expected);
+    }
+}

@@ -1,0 +1,289 @@
+//! Where the app's own word decides: freshness, validation, staleness and authorization, over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
+
+mod support;
+
+use coppice_cache::{config::Rule, ledger::Strategy};
+use rstest::rstest;
+use support::stage::{Asked, Stage, end};
+
+async fn stage() -> Stage {
+    stage_with(|_| ()).await
+}
+
+async fn stage_with(change: impl FnOnce(&mut Rule)) -> Stage {
+    Stage::with(|rule| {
+        rule.revalidate = None;
+        change(rule);
+    })
+    .await
+}
+
+fn answer(headers: &'static str, body: &'static str) -> impl FnOnce(Asked) -> support::stage::Said {
+    move |asked| Box::pin(asked.answer("200 OK", headers, body))
+}
+
+/// Fresh for a millisecond's worth: its age is its whole lifetime when it arrives.
+const STALE_WITH_TAG: &str = "cache-control: max-age=60\r\nage: 60\r\netag: \"one\"\r\n";
+
+#[tokio::test]
+async fn freshness_of_the_app_makes_hits_and_its_word_stays() {
+    let mut stage = stage().await;
+    let headers = "cache-control: max-age=60\r\nexpires: 0\r\nage: 7\r\npragma: x\r\n";
+    let got = stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    assert_eq!((got.outcome(), got.header("age")), ("MISS", "7"));
+    assert!(got.cache_status().contains("ttl=53; stored"), "{got:?}");
+    let got = stage.get("/a").await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "one"));
+    for (name, value) in [("cache-control", "max-age=60"), ("expires", "0"), ("pragma", "x")] {
+        assert_eq!(got.header(name), value);
+    }
+    assert!(got.header("age").parse::<u64>().unwrap() >= 7);
+    assert!(!got.header("date").is_empty());
+}
+
+#[rstest]
+#[case("", "no-freshness")]
+#[case("etag: \"a\"\r\n", "no-freshness")]
+#[case("cache-control: no-cache\r\n", "no-freshness")]
+#[case("cache-control: max-age=60\r\nage: old\r\n", "no-freshness")]
+#[case("cache-control: max-age=60, private\r\n", "private")]
+#[case("cache-control: max-age=60\r\ncdn-cache-control: no-store\r\n", "no-store")]
+#[tokio::test]
+async fn freshness_that_is_none_passes_through(#[case] headers: &'static str, #[case] reason: &str) {
+    let mut stage = stage().await;
+    let visit = stage.begin("GET", "/a", "cookie: session=mine\r\n");
+    stage
+        .app
+        .asked()
+        .await
+        .answer("200 OK", headers, "for nobody")
+        .await;
+    let own = stage.app.asked().await;
+    assert!(own.head.contains("session=mine"));
+    own.answer("200 OK", headers, "mine").await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "mine"));
+    assert_eq!(
+        got.cache_status(),
+        format!("coppice; fwd=bypass; detail={reason}")
+    );
+}
+
+#[tokio::test]
+async fn freshness_is_renewed_by_a_304_with_the_headers_that_it_brings() {
+    let mut stage = stage().await;
+    let headers = "cache-control: max-age=60\r\nage: 60\r\netag: \"one\"\r\nx-kept: 1\r\nx-new: 1\r\n";
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    let asked = stage.app.asked().await;
+    assert!(asked.head.contains("if-none-match: \"one\""), "{}", asked.head);
+    asked
+        .answer_nothing(
+            "304 Not Modified",
+            "etag: \"one\"\r\nx-new: 2\r\ncache-control: max-age=90\r\n",
+        )
+        .await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "one"));
+    stage.settled().await;
+    let got = stage.get("/a").await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "one"));
+    assert_eq!((got.header("x-kept"), got.header("x-new")), ("1", "2"));
+    assert_eq!(got.header("cache-control"), "max-age=90");
+    assert!(stage.app.is_idle());
+}
+
+#[tokio::test]
+async fn freshness_of_a_304_about_another_page_is_asked_for_again() {
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    stage
+        .app
+        .asked()
+        .await
+        .answer_nothing("304 Not Modified", "etag: \"two\"\r\n")
+        .await;
+    let again = stage.app.asked().await;
+    assert!(!again.has("if-none-match"), "{}", again.head);
+    again
+        .answer("200 OK", "cache-control: max-age=60\r\n", "two")
+        .await;
+    assert_eq!(end(visit).await.body, "two");
+}
+
+#[tokio::test]
+async fn freshness_after_a_purge_is_asked_for_without_conditions() {
+    let mut stage = stage().await;
+    let headers = "cache-control: max-age=60\r\netag: \"one\"\r\n";
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    stage.purge_path(Strategy::Expire, "/a");
+    let visit = stage.begin("GET", "/a", "");
+    let asked = stage.app.asked().await;
+    assert!(!asked.has("if-none-match"), "{}", asked.head);
+    asked.answer("200 OK", headers, "two").await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "two"));
+}
+
+/// A page that is confirmed is as old as it was: a purge that comes while the app is asked still finds it.
+#[tokio::test]
+async fn invariant_3_a_304_never_makes_a_page_newer_than_a_purge() {
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    let asked = stage.app.asked().await;
+    assert!(asked.has("if-none-match"));
+    stage.purge_path(Strategy::Delete, "/a");
+    asked
+        .answer_nothing("304 Not Modified", "cache-control: max-age=90\r\n")
+        .await;
+    assert_eq!(end(visit).await.body, "one", "it was asked for before the purge");
+    stage.settled().await;
+    let got = stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "two")).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "two"));
+}
+
+#[tokio::test]
+async fn freshness_may_be_stale_while_it_is_renewed() {
+    let mut stage = stage().await;
+    let headers = "cache-control: max-age=60, stale-while-revalidate=60\r\nage: 61\r\n";
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    let got = stage.get("/a").await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("STALE", "one"));
+    assert_eq!(got.header("cache-control"), "max-age=0, must-revalidate");
+    stage
+        .app
+        .asked()
+        .await
+        .answer("200 OK", "cache-control: max-age=60\r\n", "two")
+        .await;
+    let got = stage.until("/a", |got| got.outcome() == "HIT").await;
+    assert_eq!(got.body, "two");
+}
+
+#[rstest]
+#[case("cache-control: max-age=60\r\nage: 60\r\netag: \"one\"\r\n", "one")]
+#[case(
+    "cache-control: max-age=60, stale-if-error=60\r\nage: 61\r\netag: \"one\"\r\n",
+    "one"
+)]
+#[case(
+    "cache-control: max-age=60, stale-if-error=0\r\nage: 61\r\netag: \"one\"\r\n",
+    "down"
+)]
+#[case(
+    "cache-control: max-age=60, must-revalidate\r\nage: 60\r\netag: \"one\"\r\n",
+    "down"
+)]
+#[case("cache-control: s-maxage=60\r\nage: 60\r\netag: \"one\"\r\n", "down")]
+#[case("cache-control: no-cache\r\netag: \"one\"\r\n", "down")]
+#[tokio::test]
+async fn freshness_where_the_app_fails(#[case] headers: &'static str, #[case] expected: &str) {
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    stage
+        .app
+        .asked()
+        .await
+        .answer("503 Service Unavailable", "", "down")
+        .await;
+    let got = end(visit).await;
+    assert_eq!(got.body, expected);
+    assert_eq!(got.outcome(), if expected == "one" { "STALE" } else { "MISS" });
+}
+
+/// Where stale is forbidden, `Refresh` acts as `Expire`.
+#[rstest]
+#[case("cache-control: max-age=60\r\n", "STALE")]
+#[case("cache-control: max-age=60, must-revalidate\r\n", "REVALIDATED")]
+#[tokio::test]
+async fn freshness_under_a_refresh(#[case] headers: &'static str, #[case] outcome: &str) {
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    stage.purge_path(Strategy::Refresh, "/a");
+    let visit = stage.begin("GET", "/a", "");
+    stage.app.asked().await.answer("200 OK", headers, "two").await;
+    assert_eq!(end(visit).await.outcome(), outcome);
+}
+
+#[tokio::test]
+async fn freshness_of_a_failure_takes_no_success_s_place() {
+    let mut stage = stage().await;
+    let fresh = "cache-control: max-age=60\r\n";
+    let got = stage
+        .ask("GET", "/down", "", |asked| {
+            asked.answer("503 Service Unavailable", fresh, "down")
+        })
+        .await;
+    assert_eq!((got.status, got.outcome()), (503, "MISS"));
+    assert_eq!(
+        stage.get("/down").await.outcome(),
+        "HIT",
+        "it may be stored where there is nothing better"
+    );
+    stage
+        .ask(
+            "GET",
+            "/a",
+            "",
+            answer("cache-control: max-age=60\r\nage: 60\r\netag: \"a\"\r\n", "one"),
+        )
+        .await;
+    let got = stage
+        .ask("GET", "/a", "", |asked| {
+            asked.answer("503 Service Unavailable", fresh, "down")
+        })
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("STALE", "one"));
+}
+
+#[tokio::test]
+async fn freshness_by_guess_only_where_the_rule_says_so() {
+    let headers = "last-modified: Tue, 24 Nov 2015 11:00:00 GMT\r\n";
+    let mut stage = stage_with(|rule| rule.heuristic = true).await;
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    assert_eq!(stage.get("/a").await.outcome(), "HIT");
+}
+
+#[tokio::test]
+async fn freshness_for_the_authorized_needs_the_apps_word() {
+    let mut stage = stage_with(|rule| rule.overrides.authorization = true).await;
+    let authorized = "authorization: Bearer x\r\n";
+    for (path, headers, outcome) in [
+        ("/a", "cache-control: max-age=60\r\n", "BYPASS"),
+        ("/b", "cache-control: max-age=60, public\r\n", "HIT"),
+    ] {
+        // Nobody's token makes a page.
+        let got = stage.ask("GET", path, authorized, answer(headers, "own")).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "own"));
+        stage.ask("GET", path, "", answer(headers, "shared")).await;
+        let visit = stage.begin("GET", path, authorized);
+        if outcome == "BYPASS" {
+            let asked = stage.app.asked().await;
+            assert!(asked.has("authorization"));
+            asked.page("own").await;
+        }
+        assert_eq!(end(visit).await.outcome(), outcome);
+    }
+}
+
+#[rstest]
+#[case("location: /b\r\n")]
+#[case("content-location: b\r\n")]
+#[tokio::test]
+async fn freshness_ends_where_a_write_says_what_it_changed(#[case] named: &'static str) {
+    let mut stage = stage().await;
+    let fresh = "cache-control: max-age=60\r\n";
+    stage.ask("GET", "/b", "", answer(fresh, "old")).await;
+    stage
+        .ask("POST", "/a", "content-length: 0\r\n", |asked| {
+            asked.answer("201 Created", named, "")
+        })
+        .await;
+    let got = stage.ask("GET", "/b", "", answer(fresh, "new")).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "new"));
+}

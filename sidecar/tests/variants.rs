@@ -1,0 +1,186 @@
+//! Variants of a page over real sockets: what `Vary` names, what Next.js's router sends, and whose answer is whose.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
+
+mod support;
+
+use coppice_cache::ledger::Strategy;
+use support::{
+    stage::{Asked, Stage, end},
+    until,
+};
+
+const DE: &str = "accept-language: de\r\n";
+const EN: &str = "accept-language: en\r\n";
+const BY_LANGUAGE: &str = "vary: accept-language, accept-encoding\r\n";
+
+async fn in_a_language(asked: Asked, body: &str) {
+    asked.answer("200 OK", BY_LANGUAGE, body).await;
+}
+
+/// Has a page stored that varies by language, in German; the app is asked twice, since nobody knew.
+async fn german(stage: &mut Stage, path: &str) {
+    let visit = stage.begin("GET", path, DE);
+    let first = stage.app.asked().await;
+    assert!(
+        !first.has("accept-language"),
+        "nothing unkeyed is sent: {}",
+        first.head
+    );
+    in_a_language(first, "default").await;
+    let own = stage.app.asked().await;
+    assert!(own.head.contains("accept-language: de\r\n"), "{}", own.head);
+    in_a_language(own, "deutsch").await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "deutsch"));
+    stage.settled().await;
+}
+
+#[tokio::test]
+async fn variants_are_learned_and_kept_apart() {
+    let mut stage = Stage::new().await;
+    german(&mut stage, "/a").await;
+    let got = stage.get_with("/a", DE).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "deutsch"));
+    let got = stage.get("/a").await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "default"));
+    // Now it is known: one request.
+    let got = stage
+        .ask("GET", "/a", EN, |asked| in_a_language(asked, "english"))
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "english"));
+    assert!(got.cache_status().contains("fwd=vary-miss"), "{got:?}");
+    for (headers, body) in [(DE, "deutsch"), (EN, "english"), ("", "default")] {
+        let got = stage.get_with("/a", &format!("{headers}x-other: 1\r\n")).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("HIT", body));
+    }
+    assert!(stage.app.is_idle());
+}
+
+#[tokio::test]
+async fn variants_of_a_herd_take_one_flight_each() {
+    let mut stage = Stage::new().await;
+    let herd: Vec<_> = [DE, DE, EN, EN, DE]
+        .map(|headers| (headers, stage.begin("GET", "/a", headers)))
+        .into();
+    let first = stage.app.asked().await;
+    until("all wait", async || stage.site.metrics.connections.get() == 5).await;
+    in_a_language(first, "default").await;
+    for _ in 0..2 {
+        let asked = stage.app.asked().await;
+        let language = if asked.head.contains("accept-language: de") {
+            "deutsch"
+        } else {
+            "english"
+        };
+        in_a_language(asked, language).await;
+    }
+    for (headers, visit) in herd {
+        let got = end(visit).await;
+        assert_eq!(got.body, if headers == DE { "deutsch" } else { "english" });
+    }
+    assert!(stage.app.is_idle());
+}
+
+#[tokio::test]
+async fn variants_are_purged_together_and_regenerate_as_they_were_asked() {
+    let mut stage = Stage::new().await;
+    german(&mut stage, "/a").await;
+    stage.purge_path(Strategy::Expire, "/a");
+    for (headers, body) in [(DE, "neu"), ("", "new default")] {
+        let visit = stage.begin("GET", "/a", headers);
+        let asked = stage.app.asked().await;
+        assert_eq!(asked.has("accept-language"), headers == DE);
+        in_a_language(asked, body).await;
+        let got = end(visit).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", body));
+    }
+}
+
+#[tokio::test]
+async fn variants_expire_together_when_their_url_is_written() {
+    let mut stage = Stage::new().await;
+    german(&mut stage, "/a").await;
+    stage
+        .ask("POST", "/a", "content-length: 0\r\n", |asked| {
+            asked.page("written")
+        })
+        .await;
+    let got = stage
+        .ask("GET", "/a", DE, |asked| in_a_language(asked, "neu"))
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "neu"));
+}
+
+#[tokio::test]
+async fn variants_of_next_js_are_separate_without_vary() {
+    let mut stage = Stage::new().await;
+    stage.store("/a", "html").await;
+    let rsc = "rsc: 1\r\nnext-router-state-tree: x\r\nx-middleware-prefetch: 1\r\n";
+    let visit = stage.begin("GET", "/a", rsc);
+    let asked = stage.app.asked().await;
+    assert!(asked.has("rsc") && asked.has("next-router-state-tree") && !asked.has("x-middleware-prefetch"));
+    asked
+        .answer("200 OK", "content-type: text/x-component\r\n", "payload")
+        .await;
+    assert_eq!(end(visit).await.outcome(), "MISS");
+    stage.settled().await;
+    assert_eq!(stage.get_with("/a", rsc).await.body, "payload");
+    assert_eq!(stage.get("/a").await.body, "html");
+    let prefetch = "rsc: 1\r\nnext-router-prefetch: 1\r\n";
+    let got = stage
+        .ask("GET", "/a", prefetch, |asked| asked.page("prefetched"))
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "prefetched"));
+}
+
+#[tokio::test]
+async fn variants_of_a_url_are_bounded() {
+    let mut stage = Stage::new().await;
+    stage.store("/a", "html").await;
+    for value in 0..40 {
+        let headers = format!("rsc: {value}\r\n");
+        stage
+            .ask("GET", "/a", &headers, |asked| asked.page("payload"))
+            .await;
+    }
+    assert_eq!(stage.site.fetcher.store().len(), 1 + 32);
+    assert_eq!(stage.get_with("/a", "rsc: 39\r\n").await.outcome(), "HIT");
+    assert_eq!(stage.get("/a").await.outcome(), "HIT", "the page itself stays");
+}
+
+#[tokio::test]
+async fn variants_by_cookie_are_for_those_without() {
+    let mut stage = Stage::with(|rule| rule.key_cookies = vec!["theme".to_owned()]).await;
+    let vary = |body: &'static str| move |asked: Asked| asked.answer("200 OK", "vary: cookie\r\n", body);
+    let got = stage
+        .ask("GET", "/a", "cookie: theme=dark\r\n", vary("dark"))
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "dark"));
+    assert_eq!(
+        stage.get_with("/a", "cookie: theme=dark\r\n").await.outcome(),
+        "HIT"
+    );
+    let visit = stage.begin("GET", "/a", "cookie: theme=dark; session=mine\r\n");
+    let asked = stage.app.asked().await;
+    assert!(
+        asked.head.contains("session=mine"),
+        "its own request: {}",
+        asked.head
+    );
+    asked.page("mine").await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "mine"));
+    assert_eq!(got.cache_status(), "coppice; fwd=request; detail=vary-cookie");
+}
+
+#[tokio::test]
+async fn variants_by_the_rule_need_no_vary() {
+    let mut stage = Stage::with(|rule| rule.key_headers = vec!["accept-language".to_owned()]).await;
+    for (headers, body) in [(DE, "deutsch"), (EN, "english"), ("", "default")] {
+        let got = stage.ask("GET", "/a", headers, |asked| asked.page(body)).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("MISS", body));
+    }
+    assert_eq!(stage.get_with("/a", DE).await.body, "deutsch");
+    assert_eq!(stage.get("/a").await.body, "default");
+}
