@@ -122,7 +122,7 @@ pub(super) fn each_once(address: SocketAddr, prefix: &str, pages: usize) -> Resu
         for client in &mut clients[..batch] {
             let answer = client.answer()?;
             if answer.status != 200 {
-                bail!("a page of {prefix} is answered with {}", answer.status);
+                bail!("{address} answers a page of {prefix} with {}", answer.status);
             }
         }
         page += batch;

@@ -60,7 +60,7 @@ pub(super) fn nginx(folder: &Path, listen: SocketAddr, app: SocketAddr) -> Resul
 {user}
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile 65536;
+worker_rlimit_nofile 16384;
 pid {at}/nginx.pid;
 error_log {at}/error.log;
 events {{ worker_connections 4096; }}
@@ -69,7 +69,7 @@ http {{
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
-  open_file_cache max=20000 inactive=1h;
+  open_file_cache max=12000 inactive=1h;
   open_file_cache_valid 1h;
   client_body_temp_path {at}/body;
   proxy_temp_path {at}/proxy;

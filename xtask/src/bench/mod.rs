@@ -27,7 +27,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
 use self::app::App;
@@ -121,9 +121,17 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
         rounds: usize::from(arguments.rounds),
     };
     report.about = about(arguments);
+    let mut failed = 0;
     for case in cases {
         process::check_interrupt()?;
-        case.run(&bench, &mut report)?;
+        // What the others measured is not lost.
+        if let Err(error) = case.run(&bench, &mut report) {
+            process::check_interrupt()?;
+            failed += 1;
+            let name = case.to_possible_value();
+            let name = name.as_ref().map_or("a case", |value| value.get_name());
+            report.remark(format!("{name} failed: {error:#}"));
+        }
     }
     report
         .about
@@ -136,6 +144,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
         fs::write(file, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("failed to write {}", file.display()))?;
     }
+    ensure!(failed == 0, "{failed} cases failed");
     Ok(())
 }
 
