@@ -5,6 +5,7 @@
 //! - [`poison`] – headers, parameters and paths of one visitor that must not show in another's page
 //! - [`deceive`] – paths that dress a private page up as a public one
 //! - [`answers`] – apps whose answers are malformed, two at once, or cut short
+//! - [`bomb`] – variants without end, and what they may teach the cache
 //! - [`crawl`] – more URLs than there is room for
 //! - [`slow`] – visitors and apps that take their time
 //! - [`h2`] – the same over HTTP/2, and what only HTTP/2 can do
@@ -15,6 +16,7 @@
 mod support;
 
 mod answers;
+mod bomb;
 mod crawl;
 mod deceive;
 mod h2;
