@@ -22,6 +22,12 @@ fn hot_hit_allocates_little() {
 }
 
 #[test]
+fn hot_304_allocates_little() {
+    let each = allocations(Way::NotModified);
+    assert!(each <= 10, "{each} allocations for a 304");
+}
+
+#[test]
 fn hot_pass_allocates_little() {
     let each = allocations(Way::Pass);
     assert!(each <= 20, "{each} allocations to pass a request through");

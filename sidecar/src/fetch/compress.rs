@@ -22,8 +22,9 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 2;
 /// So many wait or are compressed; beyond it a coding counts as not tried, and the next visitor asks again.
 const MOST: usize = 64;
-/// What a compressor takes beside the bodies: windows and tables, in bytes.
-const WORKSPACE: u64 = 4 << 20;
+/// What a compressor takes beside the bodies, in bytes: its tables, and windows that grow with the body up to a size.
+const TABLES: u64 = 1 << 20;
+const WINDOWS: u64 = 4 << 20;
 /// What saves less than this share of a body is not worth its memory.
 const LEAST_SAVED: usize = 16;
 
@@ -91,7 +92,8 @@ async fn make(store: Arc<Store>, key: &Key, coding: Coding) {
     // Another page may have taken the place of the one that was asked for.
     page.try_out(coding);
     let mut room = store.reserve();
-    if !room.grow(page.body().len() as u64 + WORKSPACE) {
+    let bytes = page.body().len() as u64;
+    if !room.grow(bytes + TABLES + WINDOWS.min(2 * bytes)) {
         page.give_up(coding);
         return;
     }

@@ -62,19 +62,23 @@ impl Hot {
             Way::NotModified => ("HIT", "If-None-Match: \"a\"\r\n", 0),
             Way::Pass => ("BYPASS", "Authorization: Bearer of-a-visitor\r\n", BODY),
         };
+        // What a browser says.
+        let request = |header| {
+            format!(
+                "GET /blog/hello?page=2 HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
+                 Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nCookie: theme=dark\r\n{header}\r\n"
+            )
+        };
         let mut hot = Self {
             runtime,
             stream,
-            // What a browser says.
-            request: format!(
-                "GET /blog/hello?page=2 HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\
-                 Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nCookie: theme=dark\r\n{header}\r\n"
-            ),
+            request: request(""),
             outcome: "",
             body: BODY,
         };
-        // Nothing is stored yet: the first answer is whole whatever is asked.
+        // The first answer is whole only where nothing else is asked for.
         hot.ask(1);
+        hot.request = request(header);
         hot.body = body;
         hot.ask(WARM);
         hot.outcome = outcome;
