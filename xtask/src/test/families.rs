@@ -51,7 +51,7 @@ impl Need {
 pub(super) fn needs(part: Part) -> Vec<Need> {
     match part {
         Part::Dev => vec![Need::Coppice],
-        Part::Frameworks => vec![Need::Coppice, Need::Browser],
+        Part::Page | Part::Frameworks => vec![Need::Coppice, Need::Browser],
         Part::Conformance => vec![Need::Coppice, Need::H2spec],
         Part::Chart => vec![Need::Tools],
         _ => vec![Need::Cluster, Need::Coppice, Need::Install],

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands, or a part of it.
 //!
 //! ```text
-//! fmt  clippy  deny  generated ─► build tests ─► unit ─► build coppice ─► dev  frameworks  conformance  chart
+//! fmt  clippy  deny  generated ─► build tests ─► unit ─► build coppice ─► dev  page  frameworks  conformance  chart
 //!                                            └─► cluster ─► images ─► install ─► admit  inject  serve  purge  disrupt
 //! ```
 //!
@@ -63,6 +63,8 @@ pub(crate) enum Part {
     Unit,
     /// coppice dev, without a cluster
     Dev,
+    /// The admin page of coppice dev, in a browser
+    Page,
     /// Real framework apps behind coppice dev
     Frameworks,
     /// Public conformance suites: HTTP caching, HTTP/2, Cache-Status
@@ -92,6 +94,7 @@ impl Part {
             Self::Generated => "generated",
             Self::Unit => "unit",
             Self::Dev => "dev",
+            Self::Page => "page",
             Self::Frameworks => "frameworks",
             Self::Conformance => "conformance",
             Self::Chart => "chart",
@@ -116,7 +119,7 @@ impl Part {
         self.on_cluster()
             || matches!(
                 self,
-                Self::Dev | Self::Frameworks | Self::Conformance | Self::Chart
+                Self::Dev | Self::Page | Self::Frameworks | Self::Conformance | Self::Chart
             )
     }
 
