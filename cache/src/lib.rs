@@ -29,5 +29,7 @@ pub mod routes;
 pub mod store;
 pub mod template;
 pub mod time;
+#[cfg(test)]
+mod variant_histories;
 mod variants;
 pub mod verdict;

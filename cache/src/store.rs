@@ -198,9 +198,17 @@ impl Store {
             self.pages.insert(page.key().clone(), page.clone());
         }
         if page.key().is_variant() {
-            let first = self.variants.lock().note(page.key(), page.vary());
-            if let Some(first) = first {
-                self.pages.remove(&*first);
+            let crowd = self
+                .variants
+                .lock()
+                .note(page.key(), page.vary())
+                .map(<[_]>::to_vec);
+            // Who sends ever new values does not push out what others come for.
+            let visited = |key: &Arc<Key>| self.pages.peek(&**key).map(|page| page.visited());
+            let others = crowd.iter().flatten().filter(|key| *key != page.key());
+            if let Some(coldest) = others.min_by_key(|key| visited(key)) {
+                self.pages.remove(&**coldest);
+                self.variants.lock().forget(coldest);
             }
             // The cache may have evicted it again meanwhile, and has said so before it was noted.
             if !self.pages.contains_key(&**page.key()) {

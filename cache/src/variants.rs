@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::key::{Key, Selection};
 
-/// A URL has at most this many variants in the store; the one that came first makes way.
+/// A URL has at most this many variants in the store; the one that was visited longest ago makes way.
 pub(crate) const MAX_VARIANTS: usize = 32;
 
 /// What a variant takes here, in bytes; part of its page's weight.
@@ -41,8 +41,8 @@ impl Variants {
         self.by_base.get(&key.base()).map_or(&[], |entry| &entry.keys)
     }
 
-    /// A variant has been stored. Returns the one that makes way for it, to be dropped.
-    pub(crate) fn note(&mut self, key: &Arc<Key>, selection: Option<&Selection>) -> Option<Arc<Key>> {
+    /// A variant has been stored. Returns all of its page's, where that is one too many.
+    pub(crate) fn note(&mut self, key: &Arc<Key>, selection: Option<&Selection>) -> Option<&[Arc<Key>]> {
         if !key.is_variant() {
             return None;
         }
@@ -53,9 +53,8 @@ impl Variants {
         if entry.keys.contains(key) {
             return None;
         }
-        let first = (entry.keys.len() == MAX_VARIANTS).then(|| entry.keys.remove(0));
         entry.keys.push(key.clone());
-        first
+        (entry.keys.len() > MAX_VARIANTS).then_some(&entry.keys[..])
     }
 
     /// A variant is stored no more.
@@ -90,9 +89,9 @@ mod tests {
             assert_eq!(variants.note(&key(value), None), None);
             assert_eq!(variants.note(&key(value), None), None, "it is there already");
         }
-        assert_eq!(variants.note(&key(99), None), Some(key(0)));
-        assert_eq!(variants.of(&key(5)).len(), MAX_VARIANTS);
-        for value in (1..MAX_VARIANTS).chain([99]) {
+        let crowd = variants.note(&key(99), None).map(<[_]>::len);
+        assert_eq!(crowd, Some(MAX_VARIANTS + 1));
+        for value in (0..MAX_VARIANTS).chain([99]) {
             variants.forget(&key(value));
         }
         assert_eq!(variants.selection(&key(1)), None);

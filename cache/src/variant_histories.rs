@@ -1,0 +1,181 @@
+//! Random visits to an app whose `Vary` changes, through the engine as a sidecar uses it: whoever sends what, the answer
+//! that a visitor gets was made for exactly those values of the fields that its `Vary` names.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use proptest::prelude::*;
+
+use crate::{
+    config::Interval,
+    key::{Lookup, Reading, Selection, Suits, read},
+    mk::{mk_route, mk_routes, mk_rule},
+    page::{Page, Parts, TagSet},
+    routes::Routes,
+    store::{Inserted, Store},
+    time::Moment,
+};
+
+/// `RSC` always chooses; the others where the app says so.
+const NAMES: [&str; 3] = ["foo", "bar", "rsc"];
+
+type Values = BTreeMap<&'static str, String>;
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// A visitor with values for some of the names.
+    Visit(Vec<(usize, u8)>),
+    /// From now on the app varies by these.
+    Vary(Vec<usize>),
+    /// Everything that is stored for a visitor without any field goes.
+    Forget,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let fields = prop::collection::vec((0..NAMES.len(), 0..3_u8), 0..4);
+    let names = prop::collection::vec(0..2_usize, 0..3);
+    prop_oneof![
+        8 => fields.prop_map(Event::Visit),
+        1 => names.prop_map(Event::Vary),
+        1 => Just(Event::Forget),
+    ]
+}
+
+struct World {
+    routes: Routes,
+    store: Arc<Store>,
+    vary: Vec<usize>,
+    count: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut rule = mk_rule("all", &["/a"]);
+        rule.revalidate = Some(Interval::Never);
+        Self {
+            routes: mk_routes(vec![mk_route("shop", &[], vec![rule])]),
+            store: Store::new(4 << 20),
+            vary: Vec::new(),
+            count: 0,
+        }
+    }
+
+    fn read(&self, values: &Values) -> (Lookup, HeaderMap) {
+        let mut request = Request::get("/a").header(header::HOST, "a.com");
+        for (name, value) in values {
+            request = request.header(*name, value);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        match read(&self.routes, &parts) {
+            Reading::Lookup(lookup) => (lookup, parts.headers),
+            other => panic!("not looked up: {other:?}"),
+        }
+    }
+
+    /// What the app answers to a built request: which of the names it was sent, and its `Vary`.
+    fn ask(&mut self, lookup: &Lookup) -> Arc<Page> {
+        let request = lookup.origin_request();
+        let sent = |name: &&str| Some(format!("{name}={}", request.headers().get(*name)?.to_str().ok()?));
+        let body: Vec<_> = NAMES.iter().filter_map(sent).collect();
+        let names: Vec<_> = self.vary.iter().map(|name| NAMES[*name]).collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::VARY,
+            HeaderValue::from_str(&names.join(", ")).expect("names"),
+        );
+        let vary = Selection::of(&headers).expect("shareable");
+        self.count += 1;
+        let plan = &lookup.plan;
+        Arc::new(Page::new(Parts {
+            key: lookup.key.clone(),
+            route: plan.route.clone(),
+            rule: plan.name.clone(),
+            fingerprint: plan.fingerprint,
+            status: StatusCode::OK,
+            headers: Box::default(),
+            body: body.join(",").into(),
+            tags: TagSet::default(),
+            stamp: 0,
+            stored: Moment(self.count),
+            tagged: false,
+            compressible: false,
+            encodings: Box::default(),
+            vary: Some(vary).filter(|vary| !vary.is_empty()).map(Box::new),
+            app: None,
+        }))
+    }
+
+    /// As a sidecar does: look up, narrow by what is known, ask, narrow by what was learned.
+    fn visit(&mut self, values: &Values) -> Result<(), TestCaseError> {
+        let (mut lookup, headers) = self.read(values);
+        for _ in 0..8 {
+            let page = self.store.find(&lookup.key, &lookup.plan);
+            let known = match &page {
+                Some(page) => page.vary().cloned(),
+                None => self.store.selection(&lookup.key),
+            };
+            let suits = known
+                .as_ref()
+                .map_or(Suits::Yes, |known| lookup.suits(&headers, known));
+            match (suits, page, known) {
+                (Suits::Yes, Some(page), _) => return Self::check(&page, values),
+                (Suits::Select, _, Some(known)) => prop_assert!(lookup.narrow(&headers, &known)),
+                _ => {
+                    let page = self.ask(&lookup);
+                    prop_assert_eq!(self.store.insert(&page), Inserted::Stored);
+                }
+            }
+        }
+        prop_assert!(false, "never found: {:?}", values);
+        Ok(())
+    }
+
+    fn check(page: &Page, values: &Values) -> Result<(), TestCaseError> {
+        let body = std::str::from_utf8(page.body()).expect("text");
+        let made_for: BTreeMap<_, _> = body
+            .split(',')
+            .filter_map(|field| field.split_once('='))
+            .collect();
+        let named = page
+            .vary()
+            .map_or(&[][..], Selection::names)
+            .iter()
+            .map(HeaderName::as_str);
+        for name in named.chain(["rsc"]) {
+            let own = values.get(name).map(String::as_str);
+            prop_assert_eq!(made_for.get(name).copied(), own, "{} of {:?}", name, body);
+        }
+        // Nothing of a visitor that the key does not hold has a say.
+        let keyed: Vec<_> = page.key().variant().map(|(name, _)| name.as_str()).collect();
+        for name in made_for.keys() {
+            prop_assert!(keyed.contains(name), "{} is not keyed", name);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    /// Invariant 5 for variants, whatever the app says and whoever comes first.
+    #[test]
+    fn variant_histories_give_each_visitor_the_own_variant(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = World::new();
+        for event in events {
+            match event {
+                Event::Visit(fields) => {
+                    let values = fields.iter().map(|(name, value)| (NAMES[*name], value.to_string())).collect();
+                    world.visit(&values)?;
+                }
+                Event::Vary(names) => world.vary = names,
+                Event::Forget => {
+                    let (lookup, _) = world.read(&Values::new());
+                    if let Some(page) = world.store.get(&lookup.key) {
+                        world.store.remove(&page);
+                    }
+                }
+            }
+            prop_assert!(world.store.len() <= 1 + 32);
+        }
+    }
+}
