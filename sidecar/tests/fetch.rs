@@ -423,3 +423,23 @@ async fn fetch_joins_no_flight_of_a_rule_with_other_tags() {
     let page = rig.stored("/a").await;
     assert!(page.tags().iter().any(|tag| tag == "new"), "{page:?}");
 }
+
+#[tokio::test]
+async fn fetch_asks_a_cold_app_again_until_its_own_cache_has_caught_up() {
+    const OUTDATED: &str = "200 OK\r\nx-nextjs-cache: STALE\r\n";
+    let mut rig = Rig::new().await;
+    let visitor = rig.wait("/a", None);
+    rig.asked().await.answer(OUTDATED, "old").await;
+    let got = body(soon(visitor).await.unwrap()).await;
+    assert_eq!(got.as_deref(), Some("old"), "as the app itself would show it");
+    // Who comes meanwhile does not wait for the pause.
+    let visitor = rig.wait("/a", None);
+    rig.asked().await.answer(OUTDATED, "old").await;
+    assert_eq!(body(soon(visitor).await.unwrap()).await.as_deref(), Some("old"));
+    assert!(rig.fetcher.store().is_empty());
+    rig.asked()
+        .await
+        .answer("200 OK\r\nx-nextjs-cache: HIT\r\n", "new")
+        .await;
+    assert_eq!(rig.stored("/a").await.body(), "new");
+}

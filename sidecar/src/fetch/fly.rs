@@ -27,18 +27,11 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::{
-    Failure, Shared,
+    AGAIN, Failure, Fetcher, Shared, again,
     flight::{Answer, Flight, Phase},
     tee::BrokenOff,
 };
 use crate::body::Body;
-
-/// An answer from an app's own outdated cache is asked for again after these times.
-const AGAIN: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
 
 /// What a flight takes beside key, headers and body: its task, its connection and the buffers of that, in bytes.
 const BOOKKEEPING: u64 = 16 << 10;
@@ -144,8 +137,11 @@ impl Pilot {
                         None => return self.give_up(Unstorable::Outdated),
                     }
                 }
-                Judgement::Failure | Judgement::Outdated => {
-                    return self.share(head.status, head.headers, body).await;
+                Judgement::Failure => return self.share(head.status, head.headers, body).await,
+                Judgement::Outdated => {
+                    self.share(head.status, head.headers, body).await;
+                    let shared = self.shared.clone();
+                    return again::ask_again(Fetcher { shared }, self.lookup.clone());
                 }
             }
         }

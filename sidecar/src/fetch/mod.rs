@@ -8,6 +8,7 @@
 //! Fetcher::compress ──► a stored page's body in another coding, made once
 //! ```
 
+mod again;
 mod compress;
 mod flight;
 mod fly;
@@ -40,6 +41,7 @@ use tokio::{
 };
 
 use self::{
+    again::Again,
     compress::Compressor,
     flight::{Flight, Phase},
     queue::Queue,
@@ -53,6 +55,12 @@ use crate::clock::Clock;
 
 /// Those who wait while an old page may serve are given that after so long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// An answer from an app's own outdated cache is asked for again after these times.
+const AGAIN: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 /// A visitor's variant is found in so many steps, each of which learns what else `Vary` names.
 const NARROWINGS: usize = 4;
 
@@ -72,6 +80,7 @@ struct Shared {
     flights: Mutex<Flights<Flight>>,
     queue: Mutex<Queue>,
     compressor: Compressor,
+    again: Again,
 }
 
 /// What came of waiting for a new page.
@@ -198,6 +207,7 @@ impl Fetcher {
                 flights: Mutex::default(),
                 queue: Mutex::default(),
                 compressor: Compressor::default(),
+                again: Again::default(),
             }),
         }
     }

@@ -1,0 +1,50 @@
+//! A page that nobody has yet, and that the app's own cache gave out of date: the visitor has it, unstored, as the app
+//! itself would have shown it; behind that the app is asked again until its cache has caught up.
+//!
+//! Each try is a flight of its own, so that nobody who comes meanwhile waits for a pause.
+
+use std::{collections::HashSet, sync::Arc};
+
+use coppice_cache::key::{Key, Lookup};
+use parking_lot::Mutex;
+
+use super::{AGAIN, Fetcher, Place, ended};
+
+/// So many pages are asked for again at once; the next ones wait for a visit.
+const AT_ONCE: usize = 256;
+
+/// Pages that are asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    keys: Mutex<HashSet<Arc<Key>, ahash::RandomState>>,
+}
+
+impl Again {
+    fn begin(&self, key: &Arc<Key>) -> bool {
+        let mut keys = self.keys.lock();
+        keys.len() < AT_ONCE && keys.insert(key.clone())
+    }
+
+    fn end(&self, key: &Arc<Key>) {
+        self.keys.lock().remove(key);
+    }
+}
+
+/// Asks again behind the visitors, unless that goes on already.
+pub(super) fn ask_again(fetcher: Fetcher, lookup: Lookup) {
+    if !fetcher.shared.again.begin(&lookup.key) {
+        return;
+    }
+    tokio::spawn(async move {
+        for pause in AGAIN {
+            tokio::time::sleep(pause).await;
+            if fetcher.shared.store.get(&lookup.key).is_some() {
+                break;
+            }
+            if let Place::Aboard(boarded) = fetcher.board(&lookup) {
+                ended(boarded).await;
+            }
+        }
+        fetcher.shared.again.end(&lookup.key);
+    });
+}
