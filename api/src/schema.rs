@@ -79,8 +79,8 @@ const SHAREABLE_HEADER: Rule<'_> = (
     "this header can be no part of a key: name cookies in key.cookies, leave Authorization to override, and hosts to hostnames",
 );
 const SENDABLE_HEADER: Rule<'_> = (
-    "!(self.lowerAscii() in ['connection', 'content-length', 'cookie', 'expect', 'host', 'keep-alive', 'proxy-connection', 'range', 'te', 'trailer', 'transfer-encoding', 'upgrade'])",
-    "this header belongs to the connection or to a visitor and cannot be added: choose a header that the app reads, such as x-prerender-revalidate",
+    "!(self.lowerAscii() in ['accept-encoding', 'connection', 'content-length', 'cookie', 'expect', 'host', 'if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since', 'keep-alive', 'proxy-connection', 'range', 'rsc', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'x-forwarded-host', 'x-forwarded-proto'])",
+    "this header belongs to the connection, to a visitor or to the page's key, and cannot be added: choose a header that the app reads, such as x-prerender-revalidate",
 );
 const QUERY_NAME: Rule<'_> = (
     r"self.matches(r'^[^&=#\s\x00-\x1f\x7f]+$')",

@@ -416,6 +416,7 @@ async fn push_carries_a_purge_there_and_its_progress_back() {
             regenerated: 2,
             failed: 1,
             finished: true,
+            origin_cached: 1,
         }))
         .await;
     operator.until_request("r", condition::READY).await;
@@ -423,6 +424,17 @@ async fn push_carries_a_purge_there_and_its_progress_back() {
         .state
         .request_status(&ObjectName::new("shop", "r"), None, now())
         .unwrap();
+    let ready = (status.conditions.iter()).find(|condition| condition.type_ == condition::READY);
+    let ready = ready.unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("True", "OriginCacheNotBypassed")
+    );
+    assert!(
+        ready.message.contains("for 1 page out of a cache of its own"),
+        "{}",
+        ready.message
+    );
     let pages = status.pages.unwrap();
     assert_eq!((pages.matched, pages.regenerated, pages.failed), (3, 2, 1));
 }

@@ -5,6 +5,7 @@
 //! serve/      visitors: one connection, one request; from the store, fetched, or passed through
 //! fetch/      the app: connections to it, flights, regenerations
 //! sweep.rs    after a purge: finding its pages
+//! prerender.rs   pages that are fetched before a visitor asks
 //! control/    the operator: configurations and purges, applied and acknowledged
 //! admin/      probes, metrics, the state
 //! drain.rs    leaving without losing a request
@@ -20,6 +21,7 @@ pub mod control;
 pub mod drain;
 pub mod fetch;
 pub mod metrics;
+pub mod prerender;
 pub mod serve;
 pub mod site;
 pub mod sweep;
@@ -44,6 +46,7 @@ use crate::{
     drain::{Drain, Drained},
     fetch::{Fetcher, upstream::Upstream},
     metrics::Metrics,
+    prerender::Prerenderer,
     serve::{Limits, pass::Passage, upgrade::Tunnels},
     site::Site,
     sweep::Sweeper,
@@ -139,6 +142,7 @@ impl Sidecar {
         let _end = ended.clone().drop_guard();
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let address = listener.local_addr()?;
+        let port = (site.dev && address.port() != 80).then_some(address.port());
         let visitors = tokio::spawn(serve::listen(site.clone(), listener, self.limits));
         let sweeper = (self.control.as_ref())
             .map(|_| Sweeper::start(site.clock, site.fetcher.clone(), site.routes.clone()));
@@ -152,10 +156,12 @@ impl Sidecar {
             Admin::new(view, self.level).start(admin, ended.clone())?;
         }
         if let Some((settings, sweeper)) = self.control.zip(sweeper) {
+            let prerenderer = Prerenderer::new(site.fetcher.clone(), site.routes.clone(), port);
             let engine = Engine {
                 routes: site.routes.clone(),
                 fetcher: site.fetcher.clone(),
                 sweeper,
+                prerenderer,
                 metrics: site.metrics.clone(),
             };
             let control = Control::new(settings, engine, standing, self.limits.reconnect);

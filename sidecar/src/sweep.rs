@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    fetch::{Fetcher, Regenerated, SLICE},
+    fetch::{Ended, Fetcher, Regenerated, SLICE},
 };
 
 /// A page visited within this time is hot.
@@ -53,6 +53,8 @@ pub struct Report {
     pub regenerated: u64,
     /// Pages whose regeneration failed: the old page stays, and the next visit tries again.
     pub failed: u64,
+    /// Of both, how many the app answered out of a cache of its own, although it was asked to go past that.
+    pub origin_cached: u64,
     /// These counts are final.
     pub finished: bool,
 }
@@ -276,13 +278,13 @@ impl Sweep {
         let hot = std::mem::take(&mut batch.hot);
         let mut ends = stream::iter(hot)
             .map(|hot| async {
-                let outcome = self.regenerate_one(&hot, last).await;
-                (hot.lines, outcome)
+                let ended = self.regenerate_one(&hot, last).await;
+                (hot.lines, ended)
             })
             .buffer_unordered(AHEAD);
         let mut reported = Instant::now();
-        while let Some((lines, outcome)) = ends.next().await {
-            let finished = batch.count(&lines, outcome);
+        while let Some((lines, ended)) = ends.next().await {
+            let finished = batch.count(&lines, ended);
             if finished || reported.elapsed() >= EVERY {
                 self.reports.publish(batch.news());
                 reported = Instant::now();
@@ -290,28 +292,28 @@ impl Sweep {
         }
     }
 
-    async fn regenerate_one(&self, hot: &Hot, last: u64) -> Regenerated {
+    async fn regenerate_one(&self, hot: &Hot, last: u64) -> Ended {
         for _ in 0..TRIES {
             let Some(page) = self.fetcher.store().get(&hot.key) else {
-                return Regenerated::Gone;
+                return Regenerated::Gone.into();
             };
             if self.fetcher.ledger().effect(&page.facts(), last).is_some() {
-                return Regenerated::Overtaken;
+                return Regenerated::Overtaken.into();
             }
             if page.stamp() >= last {
-                return Regenerated::Done;
+                return Regenerated::Done.into();
             }
             let Some(lookup) = self.routes.load().revisit(&hot.key) else {
-                return Regenerated::Gone;
+                return Regenerated::Gone.into();
             };
             match self.fetcher.regenerate_and_tell(&lookup, hot.visited).await {
                 // Not by these lines nor by later ones that are known to select it: another flight has taken its place.
-                Ok(Regenerated::Overtaken) => {}
-                Ok(outcome) => return outcome,
-                Err(_) => return Regenerated::Failed,
+                Ok(ended) if ended.outcome == Regenerated::Overtaken => {}
+                Ok(ended) => return ended,
+                Err(_) => return Regenerated::Failed.into(),
             }
         }
-        Regenerated::Overtaken
+        Regenerated::Overtaken.into()
     }
 }
 
@@ -322,6 +324,7 @@ impl Batch {
             matched: 0,
             regenerated: 0,
             failed: 0,
+            origin_cached: 0,
             finished: false,
         });
         Self {
@@ -353,13 +356,14 @@ impl Batch {
     }
 
     /// Counts what came of a page; true: a line is finished.
-    fn count(&mut self, lines: &[usize], outcome: Regenerated) -> bool {
+    fn count(&mut self, lines: &[usize], ended: Ended) -> bool {
         for at in lines {
             self.left[*at] -= 1;
             let report = &mut self.counts[*at];
-            match outcome {
+            report.origin_cached += u64::from(ended.origin_cached);
+            match ended.outcome {
                 Regenerated::Done | Regenerated::Overtaken => report.regenerated += 1,
-                Regenerated::Failed => report.failed += 1,
+                Regenerated::Failed | Regenerated::Refused => report.failed += 1,
                 Regenerated::Gone => {}
             }
         }
@@ -379,6 +383,7 @@ mod tests {
             matched: 0,
             regenerated: 0,
             failed: 0,
+            origin_cached: 0,
             finished: true,
         };
         reports.publish((1..=MAX_LINES as u64).map(report));

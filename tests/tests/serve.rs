@@ -7,7 +7,7 @@ use anyhow::Result;
 use coppice_api::{
     IsrRoute, Rule,
     names::condition,
-    route::{Key, QueryKey},
+    route::{Key, QueryKey, SecretKeyRef, Trigger},
     status::Conditions as _,
 };
 use coppice_tests::{
@@ -337,12 +337,17 @@ async fn serve_names_a_field_that_is_not_supported_yet() {
     space::run("serve-unsupported", async |space| {
         let app = space.app("web", 1).await?;
         let mut route = mk_blog_route("web", 60);
-        route.spec.hostnames = vec!["shop.test".to_owned()];
-        route.spec.rules[0].prerender = vec!["/".to_owned()];
+        let secret = SecretKeyRef {
+            name: "isr".to_owned(),
+            key: "token".to_owned(),
+        };
+        route.spec.trigger = Some(Trigger {
+            secret_refs: vec![secret],
+        });
         space.create(&route).await?;
         let (why, message) = reason(&space, "web", condition::ACCEPTED, "False").await?;
         check!(
-            why == "Unsupported" && message.contains("prerender"),
+            why == "Unsupported" && message.contains("trigger"),
             "{why}: {message}"
         );
         let (why, _) = reason(&space, "web", condition::READY, "False").await?;

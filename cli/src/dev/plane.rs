@@ -16,7 +16,8 @@ use std::{
 };
 
 use coppice_api::{
-    IsrRoute, IsrRouteStatus, RevalidationRequest, RevalidationRequestStatus, names::condition,
+    IsrRoute, IsrRouteStatus, RevalidationRequest, RevalidationRequestStatus,
+    names::{condition, reason::Reason},
     status::Conditions,
 };
 use coppice_operator::{
@@ -341,6 +342,11 @@ fn say_request(
             pages.matched, pages.regenerated, pages.failed
         );
         terminal.say(&terminal.paint(Colour::Dim, &words));
+        let not_bypassed = Reason::OriginCacheNotBypassed.as_str();
+        if let Some(c) = (status.condition(condition::READY)).filter(|c| c.reason == not_bypassed) {
+            let name = name_of(&request.metadata);
+            terminal.warn(&format!("request {name}: {}: {}", c.reason, c.message));
+        }
     }
 }
 

@@ -213,7 +213,6 @@ fn unsupported(spec: &IsrRouteSpec, secrets: Secrets<'_>) -> Vec<String> {
         let used = [
             ("key.headers", !headers.is_empty()),
             ("key.cookies", !cookies.is_empty()),
-            ("prerender", !rule.prerender.is_empty()),
             ("heuristic", rule.heuristic),
         ];
         fields.extend(

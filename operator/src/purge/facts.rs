@@ -61,6 +61,8 @@ pub struct CommittedFacts {
     pub regenerated: u64,
     /// Of these, how many could not be regenerated.
     pub failed: u64,
+    /// Of both, how many the app answered out of a cache of its own, although it was asked to go past that.
+    pub origin_cached: u64,
 }
 
 impl Purges {
@@ -122,6 +124,7 @@ impl Entry {
             matched: pages.matched,
             regenerated: pages.regenerated,
             failed: pages.failed,
+            origin_cached: pages.origin_cached,
         }
     }
 }

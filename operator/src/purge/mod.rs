@@ -254,6 +254,7 @@ impl Purges {
                 matched: 0,
                 regenerated: 0,
                 failed: 0,
+                origin_cached: 0,
             }),
         };
         Some(Commit {

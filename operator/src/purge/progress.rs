@@ -15,6 +15,8 @@ pub struct Report {
     pub regenerated: u64,
     /// Of these, how many could not be regenerated.
     pub failed: u64,
+    /// Of both, how many the app answered out of a cache of its own, although it was asked to go past that.
+    pub origin_cached: u64,
     /// The sidecar has looked through all of its pages.
     pub finished: bool,
 }
@@ -42,6 +44,7 @@ pub(super) struct Pages {
     pub(super) matched: u64,
     pub(super) regenerated: u64,
     pub(super) failed: u64,
+    pub(super) origin_cached: u64,
 }
 
 impl Pages {
@@ -50,6 +53,7 @@ impl Pages {
             matched: self.matched.saturating_add(other.matched),
             regenerated: self.regenerated.saturating_add(other.regenerated),
             failed: self.failed.saturating_add(other.failed),
+            origin_cached: self.origin_cached.saturating_add(other.origin_cached),
         }
     }
 
@@ -58,6 +62,7 @@ impl Pages {
             matched: self.matched.max(other.matched),
             regenerated: self.regenerated.max(other.regenerated),
             failed: self.failed.max(other.failed),
+            origin_cached: self.origin_cached.max(other.origin_cached),
         }
     }
 }
@@ -112,6 +117,7 @@ impl Progress {
                 matched: report.matched,
                 regenerated: report.regenerated,
                 failed: report.failed,
+                origin_cached: report.origin_cached,
             });
         })
     }

@@ -57,6 +57,7 @@ fn done(sequence: u64, matched: u64) -> Report {
         matched,
         regenerated: 1,
         failed: 0,
+        origin_cached: 0,
         finished: true,
     }
 }
@@ -734,7 +735,7 @@ proptest! {
                     purges.ack("shop", &uid(pod), if *enough { sequence } else { sequence - 1 }, now);
                 }
                 Event::Report { pod, pages, finished } => {
-                    let report = Report { sequence, matched: *pages, regenerated: *pages, failed: 0, finished: *finished };
+                    let report = Report { sequence, matched: *pages, regenerated: *pages, failed: 0, origin_cached: 0, finished: *finished };
                     purges.report("shop", &uid(pod), &report, now);
                 }
                 Event::Gone { pod } => {

@@ -266,6 +266,7 @@ impl Session {
                     matched: report.matched,
                     regenerated: report.regenerated,
                     failed: report.failed,
+                    origin_cached: report.origin_cached,
                     finished: report.finished,
                 };
                 self.state.reported(&self.key, &report, now);

@@ -137,6 +137,9 @@ fn committed(purge: &CommittedFacts, conditions: &mut Conditions) {
     if purge.completed.is_some() {
         let (reason, message) = match targeted {
             0 => (Reason::NoPods, no_pods.to_owned()),
+            _ if purge.origin_cached > 0 => {
+                (Reason::OriginCacheNotBypassed, origin_cached(purge.origin_cached))
+            }
             _ => (
                 Reason::Ready,
                 format!("{} looked through their pages", counted(targeted, "sidecar")),
@@ -158,4 +161,12 @@ fn committed(purge: &CommittedFacts, conditions: &mut Conditions) {
         );
         conditions.set(condition::STALLED, true, Reason::DeadlineExceeded, message);
     }
+}
+
+/// What may have been stored again is an old page: the purge is done, and its author must know.
+fn origin_cached(pages: u64) -> String {
+    let answered = counted(usize::try_from(pages).unwrap_or(usize::MAX), "page");
+    format!(
+        "the app answered for {answered} out of a cache of its own although it was sent x-prerender-revalidate, so they may be old: the token is random for each build, so bring the Secret in origin.headers up to date and purge again"
+    )
 }

@@ -11,7 +11,7 @@ use coppice_wire::{
 use tokio::sync::watch;
 
 use super::Standing;
-use crate::{fetch::Fetcher, metrics::Metrics, sweep::Sweeper};
+use crate::{fetch::Fetcher, metrics::Metrics, prerender::Prerenderer, sweep::Sweeper};
 
 /// The longest reason of a refusal, in bytes: it ends in a status, which is read by people.
 const MAX_REASON: usize = 4 << 10;
@@ -25,6 +25,8 @@ pub struct Engine {
     pub fetcher: Fetcher,
     /// Finds the pages that a purge concerns.
     pub sweeper: Sweeper,
+    /// Fetches pages before a visitor asks.
+    pub prerenderer: Prerenderer,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -44,6 +46,7 @@ impl Engine {
                 let routes = Arc::new(routes);
                 self.routes.store(routes.clone());
                 self.fetcher.settle(&routes).await;
+                self.prerenderer.set(&routes);
                 tracing::info!(version, rules = routes.plans().len(), "configuration in force");
                 standing.send_modify(|standing| {
                     standing.config = Some(version.clone());

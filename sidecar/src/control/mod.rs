@@ -195,6 +195,7 @@ fn report(report: Report) -> SweepReport {
         matched: report.matched,
         regenerated: report.regenerated,
         failed: report.failed,
+        origin_cached: report.origin_cached,
         finished: report.finished,
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn ask_again(fetcher: Fetcher, lookup: Lookup) {
             if fetcher.shared.store.get(&lookup.key).is_some() {
                 break;
             }
-            if let Place::Aboard(boarded) = fetcher.board(&lookup) {
+            if let Place::Aboard(boarded) = fetcher.board(&lookup, true) {
                 ended(boarded).await;
             }
         }

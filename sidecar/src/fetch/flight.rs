@@ -1,6 +1,9 @@
 //! One flight as those see it who wait for it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use coppice_cache::{
     freshness::Freshness, judge::Unstorable, key::Selection, page::Page, store::Reservation,
@@ -17,6 +20,8 @@ pub(super) struct Flight {
     /// When it took off.
     pub(super) began: Instant,
     pub(super) tee: Arc<Tee>,
+    /// The app answered out of a cache of its own, although it was asked to go past that.
+    origin_cached: AtomicBool,
 }
 
 /// How far a flight has come. All but the first two are its end.
@@ -68,6 +73,7 @@ impl Flight {
             phase: watch::Sender::new(Phase::Boarding),
             began: Instant::now(),
             tee: Tee::new(room),
+            origin_cached: AtomicBool::new(false),
         }
     }
 
@@ -87,6 +93,15 @@ impl Flight {
             Phase::Answer(_) => "receiving the answer",
             _ => "landing",
         }
+    }
+
+    pub(super) fn note_origin_cached(&self, cached: bool) {
+        self.origin_cached.store(cached, Ordering::Relaxed);
+    }
+
+    /// Said before the flight's end, so whoever has seen that reads it.
+    pub(super) fn was_origin_cached(&self) -> bool {
+        self.origin_cached.load(Ordering::Relaxed)
     }
 
     /// It is over, and those who waited know.

@@ -16,6 +16,7 @@ use coppice_cache::{
     headers,
     judge::{self, Judgement, Storable, Unstorable},
     key::{Lookup, Selection},
+    ledger::{Facts, Tags},
     lifetime,
     outcome::Outcome,
     page::{Page, Parts, TagSet},
@@ -37,12 +38,19 @@ use crate::body::Body;
 const BOOKKEEPING: u64 = 16 << 10;
 
 /// Flies: a task of its own, since a flight belongs to no visitor.
-pub(super) async fn fly(shared: Arc<Shared>, lookup: Lookup, flight: Arc<Flight>, ticket: Ticket) {
+pub(super) async fn fly(
+    shared: Arc<Shared>,
+    lookup: Lookup,
+    flight: Arc<Flight>,
+    ticket: Ticket,
+    behind: bool,
+) {
     Pilot {
         shared,
         lookup,
         flight,
         ticket,
+        behind,
     }
     .fly()
     .await;
@@ -53,6 +61,8 @@ struct Pilot {
     lookup: Lookup,
     flight: Arc<Flight>,
     ticket: Ticket,
+    /// No visitor asks: it is a regeneration, or a page is fetched before one does.
+    behind: bool,
 }
 
 impl Drop for Pilot {
@@ -87,17 +97,21 @@ impl Pilot {
         // With an old page in the store, or behind a purge, an outdated answer helps nobody. Without, it is what the app
         // itself would show.
         let cold = self.shared.store.get(&self.lookup.key).is_none();
+        let regenerates = self.regenerates();
         let mut again = AGAIN.iter();
         if !self.has_room() {
             return self.give_up(Unstorable::NoRoom);
         }
         let mut validated = self.to_validate();
         loop {
-            let (response, arrival) = match self.send(validated.as_deref()).await {
+            let (response, arrival) = match self.send(validated.as_deref(), regenerates).await {
                 Ok(answered) => answered,
                 Err(failure) => return self.fail(failure),
             };
             let (head, body) = response.into_parts();
+            if regenerates {
+                self.note_origin_cache(&head.headers);
+            }
             let Lookup { key, plan, .. } = &self.lookup;
             let judgement = judge::judge(
                 plan,
@@ -185,6 +199,35 @@ impl Pilot {
         true
     }
 
+    /// Its page takes the place of another, or follows a purge. What the app's own cache holds is then no answer: the
+    /// headers that are for regenerations get the request past it.
+    fn regenerates(&self) -> bool {
+        let Lookup { key, plan, .. } = &self.lookup;
+        if plan.origin_headers().is_empty() {
+            return false;
+        }
+        let facts = Facts {
+            route: &plan.route,
+            host: key.host(),
+            path: key.path(),
+            tags: Tags::Unknown,
+        };
+        let shared = &self.shared;
+        self.behind || shared.store.get(key).is_some() || shared.ledger.effect(&facts, 0).is_some()
+    }
+
+    /// Next.js names its own cache. With the token that makes it render anew it says REVALIDATED; else the token is not the
+    /// one of its build.
+    fn note_origin_cache(&self, headers: &HeaderMap) {
+        let is_asked = |(name, _): &(HeaderName, HeaderValue)| name == "x-prerender-revalidate";
+        if self.lookup.plan.origin_headers().iter().any(is_asked) {
+            let said = headers.get("x-nextjs-cache").map(HeaderValue::as_bytes);
+            let cached = said
+                .is_some_and(|said| said.eq_ignore_ascii_case(b"HIT") || said.eq_ignore_ascii_case(b"STALE"));
+            self.flight.note_origin_cached(cached);
+        }
+    }
+
     fn has_room(&self) -> bool {
         let key = self.lookup.key.weight() as u64;
         self.flight.tee.make_room(BOOKKEEPING + key)
@@ -198,8 +241,16 @@ impl Pilot {
         self.flight.tee.make_room(bytes as u64)
     }
 
-    async fn send(&self, validated: Option<&Page>) -> Result<(Response<Body>, Arrival), Failure> {
+    async fn send(
+        &self,
+        validated: Option<&Page>,
+        regenerates: bool,
+    ) -> Result<(Response<Body>, Arrival), Failure> {
         let mut request = self.lookup.origin_request().map(|()| Body::empty());
+        if regenerates {
+            let headers = self.lookup.plan.origin_headers().iter().cloned();
+            request.headers_mut().extend(headers);
+        }
         if let Some(page) = validated {
             let validators = [
                 (header::ETAG, header::IF_NONE_MATCH),
@@ -528,7 +579,7 @@ mod tests {
         let (mut own, headers) = (lookup.clone(), HeaderMap::new());
         let mut visitor = Box::pin(fetcher.fetch(&mut own, &headers, None));
         assert!(poll!(&mut visitor).is_pending());
-        let mut crashing = Box::pin(fly(shared.clone(), lookup.clone(), flight, ticket));
+        let mut crashing = Box::pin(fly(shared.clone(), lookup.clone(), flight, ticket, false));
         assert!(poll!(&mut crashing).is_pending());
         drop(crashing);
         assert!(matches!(

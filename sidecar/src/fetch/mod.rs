@@ -44,7 +44,7 @@ use self::{
     again::Again,
     compress::Compressor,
     flight::{Flight, Phase},
-    queue::Queue,
+    queue::{Job, Queue},
 };
 pub use self::{
     seen::{FlightSeen, Foreseen, Turn},
@@ -191,8 +191,28 @@ pub enum Regenerated {
     Overtaken,
     /// The page, or its route, is no longer there: nothing is to be done.
     Gone,
-    /// The app failed, or its answer was not one to store: the old page stays.
+    /// The app failed: the old page stays.
     Failed,
+    /// The app's answer was not one to store: the old page stays.
+    Refused,
+}
+
+/// How a regeneration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// What came of it.
+    pub outcome: Regenerated,
+    /// The app answered out of a cache of its own, although `origin.headers` asked it to go past that.
+    pub origin_cached: bool,
+}
+
+impl From<Regenerated> for Ended {
+    fn from(outcome: Regenerated) -> Self {
+        Self {
+            outcome,
+            origin_cached: false,
+        }
+    }
 }
 
 impl Fetcher {
@@ -300,7 +320,7 @@ impl Fetcher {
             if let Some(reason) = marked {
                 return Fetched::Pass(PassReason::Unstorable(reason));
             }
-            let waited = match self.board(lookup) {
+            let waited = match self.board(lookup, false) {
                 Place::Pass(reason) => return Fetched::Pass(PassReason::Unstorable(reason)),
                 Place::There(page) => {
                     Waited::on(page.vary(), lookup, headers, || Fetched::There(page.clone()))
@@ -327,17 +347,21 @@ impl Fetcher {
 
     /// Has a new page fetched behind a stale one: at once, or when its turn comes. Asking twice changes nothing.
     pub fn regenerate(&self, lookup: &Lookup, visited: Moment) {
-        self.enqueue(lookup, visited, None);
+        self.enqueue(lookup, visited, false, None);
     }
 
     /// [`Fetcher::regenerate`], and what came of it. An error: there was no room in the queue.
-    pub(crate) fn regenerate_and_tell(
-        &self,
-        lookup: &Lookup,
-        visited: Moment,
-    ) -> oneshot::Receiver<Regenerated> {
+    pub(crate) fn regenerate_and_tell(&self, lookup: &Lookup, visited: Moment) -> oneshot::Receiver<Ended> {
         let (tell, told) = oneshot::channel();
-        self.enqueue(lookup, visited, Some(tell));
+        self.enqueue(lookup, visited, false, Some(tell));
+        told
+    }
+
+    /// Has a page fetched before a visitor asks, behind all regenerations; nothing is done where a fresh one is stored. An
+    /// error: there was no room in the queue.
+    pub(crate) fn prerender(&self, lookup: &Lookup) -> oneshot::Receiver<Ended> {
+        let (tell, told) = oneshot::channel();
+        self.enqueue(lookup, Moment::default(), true, Some(tell));
         told
     }
 
@@ -398,7 +422,9 @@ impl Fetcher {
 
     /// Boards for a key; whoever leads has the flight take off. Nobody leads where a flight has landed since they looked:
     /// it lands and stores under the lock that is held here.
-    fn board(&self, lookup: &Lookup) -> Place {
+    ///
+    /// `behind`: no visitor asks.
+    fn board(&self, lookup: &Lookup, behind: bool) -> Place {
         let shared = &self.shared;
         let make = || Flight::new(shared.store.reserve());
         let mut flights = shared.flights.lock();
@@ -415,20 +441,26 @@ impl Fetcher {
             Boarding::Join(flight) => Place::Aboard(Boarded::new(flight, true)),
             Boarding::Lead { flight, ticket, .. } => {
                 let boarded = Boarded::new(flight.clone(), false);
-                tokio::spawn(fly::fly(self.shared.clone(), lookup.clone(), flight, ticket));
+                tokio::spawn(fly::fly(
+                    self.shared.clone(),
+                    lookup.clone(),
+                    flight,
+                    ticket,
+                    behind,
+                ));
                 Place::Aboard(boarded)
             }
         }
     }
 
-    fn enqueue(&self, lookup: &Lookup, visited: Moment, tell: Option<oneshot::Sender<Regenerated>>) {
-        let first = self.shared.queue.lock().push(lookup, visited, tell);
+    fn enqueue(&self, lookup: &Lookup, visited: Moment, cold: bool, tell: Option<oneshot::Sender<Ended>>) {
+        let first = self.shared.queue.lock().push(lookup, visited, cold, tell);
         if let Some(first) = first {
             let fetcher = self.clone();
             tokio::spawn(async move {
                 let mut next = Some(first);
                 while let Some(job) = next {
-                    let outcome = fetcher.regenerate_now(&job.lookup).await;
+                    let outcome = fetcher.regenerate_now(&job).await;
                     next = fetcher.shared.queue.lock().pop(&job.lookup.key);
                     job.tell(outcome);
                 }
@@ -436,20 +468,21 @@ impl Fetcher {
         }
     }
 
-    async fn regenerate_now(&self, lookup: &Lookup) -> Regenerated {
-        let shared = &self.shared;
-        let Some(page) = shared.store.find(&lookup.key, &lookup.plan) else {
-            return Regenerated::Gone;
-        };
-        match verdict::decide(Some(&page), &lookup.plan, &shared.ledger, shared.clock.now()) {
+    async fn regenerate_now(&self, job: &Job) -> Ended {
+        let (shared, lookup) = (&self.shared, &job.lookup);
+        let page = shared.store.find(&lookup.key, &lookup.plan);
+        if page.is_none() && !job.cold {
+            return Regenerated::Gone.into();
+        }
+        match verdict::decide(page.as_deref(), &lookup.plan, &shared.ledger, shared.clock.now()) {
             // Somebody else saw to it while this waited for its turn.
-            Verdict::Hit => return Regenerated::Done,
-            Verdict::Stale { regenerate: false } => return Regenerated::Failed,
+            Verdict::Hit => return Regenerated::Done.into(),
+            Verdict::Stale { regenerate: false } => return Regenerated::Failed.into(),
             Verdict::Stale { .. } | Verdict::Wait { .. } | Verdict::Fetch => {}
         }
-        match self.board(lookup) {
-            Place::Pass(_) => Regenerated::Failed,
-            Place::There(_) => Regenerated::Done,
+        match self.board(lookup, true) {
+            Place::Pass(_) => Regenerated::Refused.into(),
+            Place::There(_) => Regenerated::Done.into(),
             Place::Aboard(boarded) => ended(boarded).await,
         }
     }
@@ -584,11 +617,16 @@ async fn wait(
 }
 
 /// Waits for the end of a flight, as a regeneration.
-async fn ended(mut boarded: Boarded) -> Regenerated {
+async fn ended(mut boarded: Boarded) -> Ended {
     let last = boarded.phases.wait_for(Phase::is_end).await;
-    match last.as_deref() {
+    let outcome = match last.as_deref() {
         Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
         Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
+        Ok(Phase::Unstorable(_)) => Regenerated::Refused,
         _ => Regenerated::Failed,
+    };
+    Ended {
+        outcome,
+        origin_cached: boarded.flight.was_origin_cached(),
     }
 }

@@ -8,7 +8,7 @@ use coppice_cache::{
 };
 use tokio::sync::oneshot;
 
-use super::{Regenerated, Turn};
+use super::{Ended, Turn};
 
 /// So many regenerations go on at once: a purge of everything must not bury the app.
 const AT_ONCE: usize = 10;
@@ -29,12 +29,14 @@ pub(super) struct Job {
     pub(super) lookup: Lookup,
     /// The page's last visit: the hottest goes first.
     visited: Moment,
-    told: Vec<oneshot::Sender<Regenerated>>,
+    /// It is fetched even if nothing is stored that it would take the place of.
+    pub(super) cold: bool,
+    told: Vec<oneshot::Sender<Ended>>,
 }
 
 impl Job {
     /// Tells those who asked what came of it.
-    pub(super) fn tell(self, outcome: Regenerated) {
+    pub(super) fn tell(self, outcome: Ended) {
         for tell in self.told {
             // Who has stopped listening need not know.
             let _ = tell.send(outcome);
@@ -49,10 +51,12 @@ impl Queue {
         &mut self,
         lookup: &Lookup,
         visited: Moment,
-        tell: Option<oneshot::Sender<Regenerated>>,
+        cold: bool,
+        tell: Option<oneshot::Sender<Ended>>,
     ) -> Option<Job> {
         if let Some(job) = self.waiting.get_mut(&*lookup.key) {
             job.visited = job.visited.max(visited);
+            job.cold |= cold;
             job.told.extend(tell);
             return None;
         }
@@ -63,6 +67,7 @@ impl Queue {
         let job = Job {
             lookup: lookup.clone(),
             visited,
+            cold,
             told: tell.into_iter().collect(),
         };
         if self.running.len() < AT_ONCE {

@@ -236,14 +236,17 @@ impl Writer {
         outcome
     }
 
-    /// An Event where the object has just been refused: by the operator (`Accepted`) or by a sidecar (`Programmed`).
+    /// An Event where the object has just been refused, by the operator (`Accepted`) or by a sidecar (`Programmed`), or where
+    /// a purge is done and may have achieved nothing.
     fn report<K: Kind>(&self, observed: &Observed<K>, name: &ObjectName, status: &K::Status) {
-        for (kind, words) in [
+        for (kind, holds, words) in [
             (
                 condition::ACCEPTED,
+                "False",
                 &["Invalid", "Conflicted", "Unsupported", "RouteNotFound"][..],
             ),
-            (condition::PROGRAMMED, &["Rejected"][..]),
+            (condition::PROGRAMMED, "False", &["Rejected"][..]),
+            (condition::READY, "True", &["OriginCacheNotBypassed"][..]),
         ] {
             let before = observed.status.as_ref().and_then(|status| status.condition(kind));
             let Some(now) = status.condition(kind) else {
@@ -251,7 +254,7 @@ impl Writer {
             };
             let word = words
                 .iter()
-                .find(|word| **word == now.reason && now.status == "False");
+                .find(|word| **word == now.reason && now.status == holds);
             let known =
                 before.is_some_and(|before| before.reason == now.reason && before.message == now.message);
             if let Some(reason) = word.filter(|_| !known) {
