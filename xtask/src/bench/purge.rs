@@ -153,7 +153,7 @@ pub(super) fn growth(bench: &Bench, report: &mut Report) -> Result<()> {
     for (count, words) in [(1000, "1,000"), (100_000, "100,000")] {
         let (hit, purged) = (
             format!("hit among {words} pages"),
-            format!("purge among {words} pages"),
+            format!("20 purges among {words} pages"),
         );
         let servers = bench.caches(bench.app.address, "/store/64/ready")?;
         for server in &servers {
