@@ -25,6 +25,7 @@ pub mod page;
 pub mod path;
 pub mod pattern;
 pub mod range;
+pub mod react;
 pub mod routes;
 pub mod store;
 pub mod template;

@@ -102,6 +102,8 @@ enum BadDay {
     Closes,
     BreaksOff,
     BreaksOffChunked,
+    /// As Next.js: the head had left when a server component failed.
+    SaysSoInTheBody,
 }
 
 impl BadDay {
@@ -119,6 +121,12 @@ impl BadDay {
                     .say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
                     .await;
             }
+            Self::SaysSoInTheBody => {
+                let row = "9:E{\"digest\":\"1245851783\"}\n";
+                asked
+                    .answer("200 OK", "content-type: text/x-component\r\n", row)
+                    .await;
+            }
         }
     }
 }
@@ -128,6 +136,7 @@ impl BadDay {
 #[case(BadDay::Closes)]
 #[case(BadDay::BreaksOff)]
 #[case(BadDay::BreaksOffChunked)]
+#[case(BadDay::SaysSoInTheBody)]
 #[tokio::test]
 async fn invariant_2_a_failure_keeps_the_old_page_and_is_not_retried_at_once(#[case] day: BadDay) {
     let mut stage = Stage::new().await;

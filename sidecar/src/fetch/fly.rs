@@ -20,6 +20,7 @@ use coppice_cache::{
     lifetime,
     outcome::Outcome,
     page::{Page, Parts, TagSet},
+    react,
     store::Inserted,
     verdict::{self, Verdict},
 };
@@ -311,6 +312,12 @@ impl Pilot {
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
         match self.receive(body).await {
+            // Its head said 200 before the app knew better.
+            Collected::Whole(body) if react::has_failed(&answer.headers, &body) => {
+                self.back_off();
+                self.flight.enter(Phase::Over(answer));
+                self.flight.tee.reveal();
+            }
             Collected::Whole(body) => {
                 let page = Arc::new(self.page(&answer, body, storable, compressible));
                 let stored = self.store(&page, &tags);
