@@ -189,8 +189,54 @@ fn frameworks_next_streams_while_it_is_stored() -> Result<()> {
     })
 }
 
+#[test]
+fn frameworks_next_streams_components_while_they_are_stored() -> Result<()> {
+    site::on(App::Next, async |site| {
+        streams(site, "/stream/rsc?_rsc", "stream.test", &[("rsc", "1")]).await
+    })
+}
+
+/// The late part failed when the head, with its 200, had left: that is no page to take the place of one.
+#[test]
+fn frameworks_next_a_part_that_fails_late_keeps_the_old_page() -> Result<()> {
+    site::on(App::Next, async |site| {
+        let host = "late.test";
+        let forms: [(&str, &[(&str, &str)]); 2] =
+            [("/stream/late", &[]), ("/stream/late?_rsc", &[("rsc", "1")])];
+        for (path, headers) in forms {
+            let first = site.ask(Method::GET, host, path, headers, "").await?;
+            ensure!(
+                first.cache() == "MISS" && first.body.contains("the late part"),
+                "{first:?}"
+            );
+        }
+        site.post("/api/script", &json!({ "path": "/stream/late", "does": "fail" }))
+            .await?;
+        site.purge(host, "paths: [/stream/late]").await?;
+        for (path, headers) in forms {
+            let old = site.ask(Method::GET, host, path, headers, "").await?;
+            ensure!(
+                old.cache() == "STALE" && old.body.contains("the late part"),
+                "{old:?}"
+            );
+        }
+        site.purge(host, "paths: [/stream/late], strategy: Delete")
+            .await?;
+        for (path, headers) in forms {
+            for _ in 0..2 {
+                let failed = site.ask(Method::GET, host, path, headers, "").await?;
+                ensure!(
+                    failed.cache() == "MISS" && !failed.body.contains("the late part"),
+                    "{failed:?}"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
 /// The early part is there while the late one waits; afterwards both are stored as one.
-pub(crate) async fn streams(site: &Site, path: &str, host: &str, headers: &[(&str, &str)]) -> Result<()> {
+async fn streams(site: &Site, path: &str, host: &str, headers: &[(&str, &str)]) -> Result<()> {
     let page = path.split('?').next().unwrap_or(path);
     let tell = async |orders: serde_json::Value| site.post("/api/script", &orders).await;
     tell(json!({ "path": page, "does": "wait" })).await?;

@@ -113,6 +113,16 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// The same page in the form of another face.
+    pub(crate) fn in_form_of(&self, face: Face) -> Self {
+        Self {
+            face,
+            host: self.host.clone(),
+            slug: self.slug.clone(),
+            ..*self
+        }
+    }
+
     /// The path that a visitor sees.
     pub(crate) fn path(&self) -> String {
         format!("{}/{}", self.face.section, self.slug)

@@ -1,3 +1,4 @@
+import { draftMode } from 'next/headers';
 import { post } from '../../../lib/post';
 import { Rendered } from '../../rendered';
 
@@ -11,9 +12,11 @@ export function generateStaticParams() {
 export default async function Own({ params }) {
   const { slug } = await params;
   const { edition, rendered } = await post(`/own/${slug}`);
+  const { isEnabled } = await draftMode();
   return (
     <main>
       <h1 id="slug">{slug}</h1>
+      {isEnabled && <p id="draft">a draft</p>}
       <Rendered edition={edition} at={rendered} />
     </main>
   );
