@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
-use super::seed;
+use super::{alike, seed};
 use crate::control::{self, Named};
 
 /// Everything that chooses a variant together is at most so long, in bytes; a request with more passes through. Next.js's
@@ -93,8 +93,8 @@ pub(super) fn select<'a>(
     Some(fields.into_vec().into())
 }
 
-/// The value of a field, its lines joined by commas; a value of its own, since what a connection has read is one piece of
-/// memory that a key should not keep.
+/// The value of a field, its lines joined by commas, and written as others that mean the same; a value of its own, since
+/// what a connection has read is one piece of memory that a key should not keep.
 fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, HeaderValue>> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?;
@@ -103,6 +103,7 @@ fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, Heade
         whole.extend_from_slice(b", ");
         whole.extend_from_slice(line.as_bytes().trim_ascii());
     }
+    let whole = alike::written(name, whole);
     // What lines are made of can be joined.
     Some(HeaderValue::from_bytes(&whole).map_or(Cow::Borrowed(first), Cow::Owned))
 }

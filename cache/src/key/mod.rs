@@ -9,6 +9,7 @@
 //!
 //! An answer that many will share must depend on the key alone; so [`Lookup::origin_request`] sees nothing else.
 
+mod alike;
 mod extra;
 mod host;
 mod query;
