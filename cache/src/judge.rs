@@ -172,7 +172,10 @@ fn storable(
         Unstorable::ContentEncoding,
     )?;
     refuse(is_event_stream(headers), Unstorable::EventStream)?;
-    let comes_back = status.is_redirection() && location::comes_back(headers.get(header::LOCATION), key);
+    let location = headers.get(header::LOCATION);
+    // One that leads nowhere is what its body says; under an interval of the rule it is taken for a mistake.
+    let leads = location.is_some() || !plan.app_decides();
+    let comes_back = status.is_redirection() && leads && location::comes_back(location, key);
     refuse(
         comes_back && status != StatusCode::MULTIPLE_CHOICES,
         Unstorable::Redirect,
@@ -407,6 +410,7 @@ mod tests {
     #[case(301, &["location: /b", "cache-control: max-age=60"], "store")]
     #[case(301, &["location: /b", "cache-control: max-age=0", "etag: \"a\""], "no-freshness")]
     #[case(302, &["location: /a", "cache-control: max-age=60"], "redirect")]
+    #[case(302, &["cache-control: max-age=60"], "store")]
     #[case(200, &["cache-control: must-understand, no-store, max-age=60"], "store")]
     #[case(299, &["cache-control: must-understand, no-store, max-age=60"], "not-understood")]
     #[case(200, &["cache-control: no-store", "cdn-cache-control: max-age=60"], "store")]
