@@ -9,7 +9,7 @@ use coppice_api::{
     Interval, IsrRouteSpec, Span,
     names::reason::Reason,
     quantity::parse_bytes,
-    route::{Key, Override, Rule, Scheme},
+    route::{Override, Rule, Scheme},
 };
 use coppice_cache::{config, routes::Shadowed};
 
@@ -208,17 +208,6 @@ fn unsupported(spec: &IsrRouteSpec, secrets: Secrets<'_>) -> Vec<String> {
     if unwatched && refers_to_secrets(spec) {
         fields.push("origin.headers".to_owned());
     }
-    for (position, rule) in spec.rules.iter().enumerate() {
-        let Key { headers, cookies, .. } = rule.key.clone().unwrap_or_default();
-        let used = [
-            ("key.headers", !headers.is_empty()),
-            ("key.cookies", !cookies.is_empty()),
-            ("heuristic", rule.heuristic),
-        ];
-        fields.extend(
-            (used.iter().filter(|(_, used)| *used)).map(|(field, _)| format!("rules[{position}].{field}")),
-        );
-    }
     fields
 }
 
@@ -237,12 +226,8 @@ fn secret_names(spec: &IsrRouteSpec) -> impl Iterator<Item = &str> {
     headers.map(|header| header.value_from.secret_key_ref.name.as_str())
 }
 
-/// What an accepted route should still be told: rules that this release lets through, paths that never hold.
+/// What an accepted route should still be told: what it waits for, paths that never hold.
 fn accepted(spec: &IsrRouteSpec, unresolved: &[Unresolved], shadowed: &[Shadowed]) -> String {
-    let passing: Vec<_> = (spec.rules.iter().enumerate())
-        .filter(|(_, rule)| rule.revalidate.is_none())
-        .map(|(position, _)| format!("rules[{position}]"))
-        .collect();
     let mut message = if !unresolved.is_empty() {
         "the route is well-formed, and waits for what it refers to".to_owned()
     } else if spec.suspend {
@@ -250,13 +235,6 @@ fn accepted(spec: &IsrRouteSpec, unresolved: &[Unresolved], shadowed: &[Shadowed
     } else {
         "the route is in force".to_owned()
     };
-    if !passing.is_empty() {
-        let rules = passing.join(", ");
-        let _ = write!(
-            message,
-            "; without revalidate, {rules} passes through in this release"
-        );
-    }
     for Shadowed {
         path, loser, winner, ..
     } in shadowed

@@ -72,9 +72,6 @@ fn defaults_are_filled_in() {
 #[case("trigger", json!({"trigger": {"secretRefs": [{"name": "s", "key": "k"}]}}))]
 #[case("origin.headers", json!({"origin": {"headers": [
     {"name": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}}))]
-#[case("rules[0].key.headers", json!({"rules": [{"paths": ["/a"], "key": {"headers": ["accept-language"]}}]}))]
-#[case("rules[0].key.cookies", json!({"rules": [{"paths": ["/a"], "key": {"cookies": ["theme"]}}]}))]
-#[case("rules[0].heuristic", json!({"rules": [{"paths": ["/a"], "heuristic": true}]}))]
 fn a_field_that_is_not_built_makes_the_route_pass_through(#[case] field: &str, #[case] spec: Value) {
     let index = mk_index(&[mk_route("a", 1, spec)]);
     let facts = index.facts(&name("a"), at(0)).unwrap();
