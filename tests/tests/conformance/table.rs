@@ -9,6 +9,8 @@ const DOCUMENT: &str = "docs/conformance.md";
 const UPDATE: &str = "COPPICE_UPDATE_DOCS";
 /// Stands where nobody has written a reason yet.
 const UNKNOWN: &str = "?";
+/// The reason of a row that only follows from others.
+const DERIVED: &str = "as those that it needs";
 
 /// A table between `<!-- name -->` and `<!-- end name -->`.
 pub(crate) struct Table {
@@ -28,8 +30,8 @@ pub(crate) struct Row {
 pub(crate) enum Why {
     /// The table has no reasons.
     None,
-    /// The row says it itself.
-    Given(String),
+    /// It follows from other rows.
+    Derived,
     /// A person's words, kept as they are.
     Kept,
 }
@@ -75,7 +77,7 @@ impl Table {
             let mut cells: Vec<_> = row.cells.iter().map(String::as_str).collect();
             match &row.why {
                 Why::None => {}
-                Why::Given(why) => cells.push(why),
+                Why::Derived => cells.push(DERIVED),
                 Why::Kept => cells.push(known.map_or(UNKNOWN, String::as_str)),
             }
             text += &line(&cells);
@@ -105,7 +107,7 @@ fn reasons(table: &str) -> BTreeMap<String, String> {
         let inner = line.strip_prefix("| ")?.strip_suffix(" |")?;
         let (id, _) = inner.split_once(" | ")?;
         let (_, why) = inner.rsplit_once(" | ")?;
-        Some((id.to_owned(), why.to_owned()))
+        (why != DERIVED).then(|| (id.to_owned(), why.to_owned()))
     };
     table.lines().filter_map(cells).collect()
 }
@@ -123,5 +125,5 @@ fn difference(found: &str, wanted: &str) -> String {
 
 /// Text as a cell may hold it.
 pub(crate) fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    text.trim().replace('|', "\\|").replace('\n', " ")
 }
