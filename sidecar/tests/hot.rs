@@ -30,5 +30,6 @@ fn hot_304_allocates_little() {
 #[test]
 fn hot_pass_allocates_little() {
     let each = allocations(Way::Pass);
-    assert!(each <= 20, "{each} allocations to pass a request through");
+    // Six of them are for interim answers: whom hyper tells of them, for the request and for the same request once more.
+    assert!(each <= 26, "{each} allocations to pass a request through");
 }

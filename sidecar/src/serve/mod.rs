@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod first;
 pub mod hop;
+pub mod interim;
 pub mod pass;
 mod shape;
 pub mod strict;
@@ -34,6 +35,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::interim::{Interim, Interjecting};
 use crate::{body::Body, config::VisitLine, control, drain, site::Site};
 
 /// What one visitor, or all of them, may take, and how long.
@@ -68,6 +70,15 @@ impl Default for Limits {
             reconnect: control::RECONNECT,
         }
     }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub struct Visitor {
+    /// Where from.
+    pub address: IpAddr,
+    /// What is said before an answer.
+    pub interim: Interim,
 }
 
 /// An answer, with what became of the request.
@@ -141,10 +152,15 @@ async fn connection(
     // Small writes of a stream must not wait for each other; a socket that refuses this still works.
     let _ = stream.set_nodelay(true);
     site.metrics.connections.inc();
-    let io = TokioIo::new(first::FirstBytes::within(head_time, stream));
+    let visitor = Arc::new(Visitor {
+        address: peer.ip(),
+        interim: Interim::default(),
+    });
+    let first = first::FirstBytes::within(head_time, stream);
+    let io = TokioIo::new(Interjecting::over(first, visitor.interim.clone()));
     let service = service_fn(|request| {
-        let site = site.clone();
-        async move { Ok::<_, Infallible>(answer(&site, peer.ip(), request).await) }
+        let (site, visitor) = (site.clone(), visitor.clone());
+        async move { Ok::<_, Infallible>(answer(&site, &visitor, request).await) }
     });
     {
         let connection = builder.serve_connection_with_upgrades(io, service);
@@ -168,13 +184,13 @@ async fn connection(
 }
 
 /// Answers one request, and tells those who count or watch.
-pub async fn answer(site: &Arc<Site>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Incoming>) -> Response<Body> {
     let version = request.version();
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
         (visits, Instant::now(), request.method().clone(), path.to_owned())
     });
-    let answered = visit::visit(site, peer, request.map(Body::from)).await;
+    let answered = visit::visit(site, visitor, request.map(Body::from)).await;
     site.metrics.answered(answered.outcome, answered.reason);
     let mut response = answered.response;
     if site.drain.leaving.is_cancelled() {

@@ -16,7 +16,7 @@ use http::{
 };
 use http_body::Body as _;
 
-use super::{hop, upgrade::Tunnels};
+use super::{Visitor, hop, upgrade::Tunnels};
 use crate::{
     body::Body,
     fetch::upstream::{Upstream, UpstreamError},
@@ -54,8 +54,13 @@ pub struct Passage {
 pub struct Own;
 
 impl Passage {
-    /// Passes a request of the visitor at `peer` through. What comes back is the app's answer, or our own 502 or 504.
-    pub async fn pass(&self, peer: IpAddr, mut request: Request<Body>, why: PassReason) -> Response<Body> {
+    /// Passes a visitor's request through. What comes back is the app's answer, or our own 502 or 504.
+    pub async fn pass(
+        &self,
+        visitor: &Visitor,
+        mut request: Request<Body>,
+        why: PassReason,
+    ) -> Response<Body> {
         if request.method() == Method::CONNECT {
             return said(
                 own(
@@ -65,14 +70,25 @@ impl Passage {
                 why,
             );
         }
-        let visitor = hyper::upgrade::on(&mut request);
-        let upgrade = toward_app(peer, &mut request, self.upstream.app());
+        let upgraded = hyper::upgrade::on(&mut request);
+        let takes_interim = request.version() == Version::HTTP_11;
+        let upgrade = toward_app(visitor.address, &mut request, self.upstream.app());
         if upgrade && !self.tunnels.has_room() {
             tracing::warn!("too many connections have changed their protocol; refusing another one");
             let text = "There are too many open connections of this kind. Try again later.\n";
             return said(own(StatusCode::SERVICE_UNAVAILABLE, text), why);
         }
-        let mut response = match self.upstream.send(request, self.patience).await {
+        let relay = takes_interim.then(|| visitor.interim.relay());
+        if let Some(relay) = relay.clone() {
+            hyper::ext::on_informational(&mut request, move |interim| {
+                relay.say(interim.status(), interim.headers());
+            });
+        }
+        let answer = self.upstream.send(request, self.patience).await;
+        if let Some(relay) = relay {
+            relay.end().await;
+        }
+        let mut response = match answer {
             Ok(response) => response,
             Err(UpstreamError::Upload) => return said(no_answer(&UpstreamError::Upload), why),
             Err(error) => {
@@ -91,7 +107,7 @@ impl Passage {
                 let text = "The app changed the protocol without being asked to.\n";
                 return said(own(StatusCode::BAD_GATEWAY, text), why);
             };
-            self.tunnels.join(visitor, hyper::upgrade::on(&mut response));
+            self.tunnels.join(upgraded, hyper::upgrade::on(&mut response));
             let headers = response.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol);

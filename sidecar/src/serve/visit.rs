@@ -7,7 +7,7 @@
 //!            └─ Refuse ─► 400
 //! ```
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use coppice_cache::{
     key::{self, Lookup, Reading},
@@ -24,24 +24,24 @@ use http::{
 use http_body::Body as _;
 
 use super::{
-    Answered,
+    Answered, Visitor,
     answer::{self, Answers, Waited},
     strict,
 };
 use crate::{body::Body, fetch::Fetched, site::Site};
 
-/// Answers one request of the visitor at `peer`.
+/// Answers one request of a visitor.
 ///
 /// The way of a hit is short and its future small: what goes to the app is boxed, since every request's future is moved
 /// with room for the longest way that it may take.
-pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> Answered {
+pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) -> Answered {
     let (parts, body) = request.into_parts();
     let reading = read(&site.routes.load(), &parts);
     match reading {
         // A body that no header announced, as HTTP/2 allows.
         Reading::Lookup(_) if !body.is_end_stream() => {
             let request = Request::from_parts(parts, body);
-            Box::pin(pass(site, peer, request, PassReason::Body, None)).await
+            Box::pin(pass(site, visitor, request, PassReason::Body, None)).await
         }
         Reading::Lookup(mut lookup) => {
             let found = site.fetcher.look_up(&mut lookup, &parts.headers);
@@ -50,13 +50,15 @@ pub async fn visit(site: &Arc<Site>, peer: IpAddr, request: Request<Body>) -> An
             }
             let request = Request::from_parts(parts, body);
             match found {
-                Ok((page, verdict)) => Box::pin(not_fresh(site, peer, request, lookup, page, verdict)).await,
-                Err(reason) => Box::pin(pass(site, peer, request, reason, None)).await,
+                Ok((page, verdict)) => {
+                    Box::pin(not_fresh(site, visitor, request, lookup, page, verdict)).await
+                }
+                Err(reason) => Box::pin(pass(site, visitor, request, reason, None)).await,
             }
         }
         Reading::Pass { reason, invalidates } => {
             let request = Request::from_parts(parts, body);
-            Box::pin(pass(site, peer, request, reason, invalidates)).await
+            Box::pin(pass(site, visitor, request, reason, invalidates)).await
         }
         Reading::Refuse(reason) => answer::refused(reason, parts.version),
     }
@@ -69,7 +71,7 @@ pub(crate) fn read(routes: &Routes, parts: &Parts) -> Reading {
 
 async fn not_fresh(
     site: &Arc<Site>,
-    peer: IpAddr,
+    visitor: &Visitor,
     request: Request<Body>,
     lookup: Lookup,
     page: Option<Arc<Page>>,
@@ -84,10 +86,10 @@ async fn not_fresh(
         }
         (Verdict::Wait { fallback }, page) => {
             let old = page.filter(|_| fallback);
-            fetch(site, peer, request, lookup, old, Waited::Expired).await
+            fetch(site, visitor, request, lookup, old, Waited::Expired).await
         }
         (Verdict::Fetch | Verdict::Hit | Verdict::Stale { .. }, _) => {
-            fetch(site, peer, request, lookup, None, Waited::Miss).await
+            fetch(site, visitor, request, lookup, None, Waited::Miss).await
         }
     }
 }
@@ -95,7 +97,7 @@ async fn not_fresh(
 /// Waits for a new page; an answer that is not to be shared is thrown away, and the visitor's own request passes through.
 async fn fetch(
     site: &Arc<Site>,
-    peer: IpAddr,
+    visitor: &Visitor,
     request: Request<Body>,
     mut lookup: Lookup,
     old: Option<Arc<Page>>,
@@ -114,18 +116,18 @@ async fn fetch(
             site.metrics.unanswered(error.as_str());
             answers(site, lookup, request.headers()).failed(&error, waited, joined)
         }
-        Fetched::Pass(reason) => pass(site, peer, request, reason, None).await,
+        Fetched::Pass(reason) => pass(site, visitor, request, reason, None).await,
     }
 }
 
 async fn pass(
     site: &Arc<Site>,
-    peer: IpAddr,
+    visitor: &Visitor,
     request: Request<Body>,
     reason: PassReason,
     invalidates: Option<Lookup>,
 ) -> Answered {
-    let response = site.passage.pass(peer, request, reason).await;
+    let response = site.passage.pass(visitor, request, reason).await;
     // RFC 9111 section 4.4: a non-error response to an unsafe method.
     let succeeded = response.status().is_success() || response.status().is_redirection();
     if let Some(own) = invalidates.filter(|_| succeeded) {

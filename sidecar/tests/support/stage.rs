@@ -142,7 +142,12 @@ impl Got {
         Self { whole, ..got }
     }
 
-    fn parse(raw: &[u8]) -> Self {
+    fn parse(mut raw: &[u8]) -> Self {
+        // What was said before the answer (1xx, but for 101) is none.
+        while raw.starts_with(b"HTTP/1.1 10") && !raw.starts_with(b"HTTP/1.1 101") {
+            let end = raw.windows(4).position(|part| part == b"\r\n\r\n");
+            raw = &raw[end.unwrap() + 4..];
+        }
         let end = raw.windows(4).position(|part| part == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(raw)));
         let head = String::from_utf8_lossy(&raw[..end]).into_owned();

@@ -304,6 +304,8 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
+    // Who is told of interim answers.
+    *again.extensions_mut() = request.extensions().clone();
     Some(again)
 }
 
