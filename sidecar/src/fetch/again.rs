@@ -3,13 +3,19 @@
 //!
 //! Each try is a flight of its own, so that nobody who comes meanwhile waits for a pause.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use coppice_cache::key::{Key, Lookup};
 use parking_lot::Mutex;
 
-use super::{AGAIN, Fetcher, Place, ended};
+use super::{Fetcher, Place, wait::ended};
 
+/// An answer from an app's own outdated cache is asked for again after these times.
+pub(super) const AGAIN: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 /// So many pages are asked for again at once; the next ones wait for a visit.
 const AT_ONCE: usize = 256;
 

@@ -1,5 +1,7 @@
 //! A flight, from its request to the store.
 
+mod validate;
+
 use std::{
     borrow::Cow,
     future::poll_fn,
@@ -22,14 +24,14 @@ use coppice_cache::{
     page::{Page, Parts, TagSet},
     react,
     store::Inserted,
-    verdict::{self, Verdict},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::{
-    AGAIN, Failure, Fetcher, Shared, again,
+    Failure, Fetcher, Shared,
+    again::{AGAIN, ask_again},
     flight::{Answer, Flight, Phase},
     tee::BrokenOff,
 };
@@ -156,48 +158,10 @@ impl Pilot {
                 Judgement::Outdated => {
                     self.share(head.status, head.headers, body).await;
                     let shared = self.shared.clone();
-                    return again::ask_again(Fetcher { shared }, self.lookup.clone());
+                    return ask_again(Fetcher { shared }, self.lookup.clone());
                 }
             }
         }
-    }
-
-    /// The stored page that the app can be asked about (RFC 9111 section 4.3.1): where the app decides, and nothing but its
-    /// age speaks against it. A page that was purged is asked for as if it was not there.
-    fn to_validate(&self) -> Option<Arc<Page>> {
-        let Lookup { key, plan, .. } = &self.lookup;
-        let page = self.shared.store.find(key, plan)?;
-        let has_validator = page.header(&header::LAST_MODIFIED).is_some()
-            || (page.header(&header::ETAG).is_some() && !page.is_tagged());
-        let can_be = plan.app_decides() && has_validator && page.check(&self.shared.ledger).is_none();
-        can_be.then_some(page)
-    }
-
-    /// A page is stored that may serve in the place of a failure, and is none itself.
-    fn has_better(&self) -> bool {
-        let Lookup { key, plan, .. } = &self.lookup;
-        let shared = &self.shared;
-        let page = shared.store.find(key, plan);
-        let verdict = verdict::decide(page.as_deref(), plan, &shared.ledger, shared.clock.now());
-        let serves = !matches!(verdict, Verdict::Fetch | Verdict::Wait { fallback: false });
-        serves && page.is_some_and(|page| !page.status().is_server_error())
-    }
-
-    /// A 304: the page is stored anew, with the headers and the lifetime that it has now. False: it is not about this page.
-    fn confirm(&self, page: &Page, headers: HeaderMap, arrival: Arrival) -> bool {
-        let Some(confirmed) = judge::confirm(&self.lookup.plan, page, headers, arrival) else {
-            return false;
-        };
-        let mut headers = confirmed.headers;
-        if page.is_compressible() {
-            coding::vary(&mut headers);
-        }
-        let headers = headers::compact(&headers);
-        let now = self.shared.clock.now();
-        let page = Arc::new(page.confirmed(headers, Some(Box::new(confirmed.app)), now));
-        let stored = self.store(&page, page.tag_set());
-        self.flight.enter(Phase::Landed { page, stored });
-        true
     }
 
     /// Its page takes the place of another, or follows a purge. What the app's own cache holds is then no answer: the
@@ -534,65 +498,4 @@ impl Pilot {
 }
 
 #[cfg(test)]
-mod tests {
-    use coppice_cache::{
-        config::{Config, Interval, Route, Rule, Scheme},
-        key::Key,
-        ledger::Ledger,
-        outcome::PassReason,
-        routes::Routes,
-        store::Store,
-    };
-    use futures::poll;
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::{
-        clock::Clock,
-        fetch::{Boarding, Fetched, Fetcher, Upstream},
-    };
-
-    fn lookup() -> Lookup {
-        let rule = Rule {
-            revalidate: Some(Interval::Never),
-            ..Rule::new("all", &["/[[...all]]"])
-        };
-        let route = Route::new("shop", vec![rule]);
-        let routes = Routes::compile(&Config { routes: vec![route] }).unwrap();
-        let key = Arc::new(Key::new(Scheme::Http, "a.test", "/a", "").unwrap());
-        routes.revisit(&key).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_flight_that_crashes_keeps_nobody_waiting() {
-        // It takes connections and never answers.
-        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = Upstream::new(&app.local_addr().unwrap().to_string());
-        let fetcher = Fetcher::new(
-            Clock::start(),
-            Store::new(1 << 20),
-            Arc::new(Ledger::new()),
-            upstream,
-        );
-        let (shared, lookup) = (&fetcher.shared, lookup());
-        let make = || Flight::new(shared.store.reserve());
-        let boarding = shared
-            .flights
-            .lock()
-            .board(&lookup.key, &lookup.plan, &shared.ledger, make);
-        let Boarding::Lead { flight, ticket, .. } = boarding else {
-            panic!("nothing else is in the air");
-        };
-        let (mut own, headers) = (lookup.clone(), HeaderMap::new());
-        let mut visitor = Box::pin(fetcher.fetch(&mut own, &headers, None));
-        assert!(poll!(&mut visitor).is_pending());
-        let mut crashing = Box::pin(fly(shared.clone(), lookup.clone(), flight, ticket, false));
-        assert!(poll!(&mut crashing).is_pending());
-        drop(crashing);
-        assert!(matches!(
-            visitor.await,
-            Fetched::Pass(PassReason::Unstorable(Unstorable::Fault))
-        ));
-        assert_eq!(fetcher.in_the_air(), 0);
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ mod queue;
 mod seen;
 mod tee;
 pub mod upstream;
+mod wait;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +25,7 @@ use coppice_cache::{
     flights::{Boarding, Flights},
     freshness::Freshness,
     judge::Unstorable,
-    key::{Key, Lookup, Selection, Suits},
+    key::{Key, Lookup, Suits},
     ledger::Ledger,
     outcome::{Outcome, PassReason},
     page::Page,
@@ -35,16 +36,14 @@ use coppice_cache::{
 };
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::sync::oneshot;
 
 use self::{
     again::Again,
     compress::Compressor,
-    flight::{Flight, Phase},
+    flight::Flight,
     queue::{Job, Queue},
+    wait::{Boarded, Waited, ended, wait},
 };
 pub use self::{
     seen::{FlightSeen, Foreseen, Turn},
@@ -55,12 +54,6 @@ use crate::clock::Clock;
 
 /// Those who wait while an old page may serve are given that after so long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// An answer from an app's own outdated cache is asked for again after these times.
-const AGAIN: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
 /// A visitor's variant is found in so many steps, each of which learns what else `Vary` names.
 const NARROWINGS: usize = 4;
 
@@ -499,134 +492,4 @@ enum Place {
     There(Arc<Page>),
     /// Nowhere: the visitor's own request passes through.
     Pass(Unstorable),
-}
-
-/// A place in a flight.
-struct Boarded {
-    flight: Arc<Flight>,
-    phases: watch::Receiver<Phase>,
-    joined: bool,
-}
-
-impl Boarded {
-    fn new(flight: Arc<Flight>, joined: bool) -> Self {
-        Self {
-            phases: flight.watch(),
-            flight,
-            joined,
-        }
-    }
-}
-
-/// What waiting for a flight came to.
-enum Waited {
-    /// What the visitor gets.
-    Over(Fetched),
-    /// Its answer is another variant, and this chooses.
-    Elsewhere(Selection),
-}
-
-impl Waited {
-    /// What there is, if it is the visitor's by what `Vary` named.
-    fn on(
-        vary: Option<&Selection>,
-        lookup: &Lookup,
-        headers: &HeaderMap,
-        what: impl FnOnce() -> Fetched,
-    ) -> Self {
-        let Some(vary) = vary else {
-            return Self::Over(what());
-        };
-        match lookup.suits(headers, vary) {
-            Suits::Yes => Self::Over(what()),
-            Suits::Cookie => Self::Over(Fetched::Pass(PassReason::VaryCookie)),
-            Suits::Select => Self::Elsewhere(vary.clone()),
-        }
-    }
-}
-
-/// Waits for what a flight brings, as a visitor.
-async fn wait(
-    boarded: Boarded,
-    lookup: &Lookup,
-    headers: &HeaderMap,
-    fallback: Option<&Arc<Page>>,
-) -> Waited {
-    let Boarded {
-        flight,
-        mut phases,
-        joined,
-    } = boarded;
-    let patience = Instant::now() + PATIENCE;
-    let old = |page: &Arc<Page>, why| {
-        Waited::Over(Fetched::Old {
-            page: page.clone(),
-            why,
-        })
-    };
-    let pass = |reason| Waited::Over(Fetched::Pass(PassReason::Unstorable(reason)));
-    loop {
-        let phase = phases.borrow_and_update().clone();
-        match (phase, fallback) {
-            // The last: neither a page nor a word on this page, which is as good as before.
-            (Phase::Failed(_) | Phase::Over(_) | Phase::Unstorable(Unstorable::Status), Some(page)) => {
-                return old(page, Fallback::Failed);
-            }
-            (Phase::Unstorable(reason), _) => return pass(reason),
-            (Phase::Landed { page, stored }, _) => {
-                return Waited::on(page.vary(), lookup, headers, || Fetched::Page {
-                    page: page.clone(),
-                    joined,
-                    stored,
-                });
-            }
-            (Phase::Answer(answer) | Phase::Over(answer), None) => {
-                return Waited::on(answer.vary.as_ref(), lookup, headers, || {
-                    match flight.tee.attach() {
-                        Some(body) => Fetched::Stream(Streamed {
-                            status: answer.status,
-                            headers: answer.headers.clone(),
-                            body,
-                            joined,
-                            stored: answer.storing,
-                            app: answer.app,
-                        }),
-                        // It has grown too large for more than those who read it already.
-                        None => Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge)),
-                    }
-                });
-            }
-            (Phase::Failed(error), None) => {
-                return Waited::Over(Fetched::Failed { error, joined });
-            }
-            (Phase::Boarding | Phase::Answer(_), _) => {}
-        }
-        let changed = async {
-            match fallback {
-                Some(_) => tokio::time::timeout_at(patience, phases.changed()).await,
-                None => Ok(phases.changed().await),
-            }
-        };
-        match (changed.await, fallback) {
-            (Ok(Ok(())), _) => {}
-            (Err(_), Some(page)) => return old(page, Fallback::Slow),
-            // It never leaves without a word; if it did, pass through.
-            _ => return pass(Unstorable::Fault),
-        }
-    }
-}
-
-/// Waits for the end of a flight, as a regeneration.
-async fn ended(mut boarded: Boarded) -> Ended {
-    let last = boarded.phases.wait_for(Phase::is_end).await;
-    let outcome = match last.as_deref() {
-        Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
-        Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
-        Ok(Phase::Unstorable(_)) => Regenerated::Refused,
-        _ => Regenerated::Failed,
-    };
-    Ended {
-        outcome,
-        origin_cached: boarded.flight.was_origin_cached(),
-    }
 }

@@ -1,0 +1,265 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    ledger::{Ledger, Line, Selector, Strategy as Purge},
+    mk::{mk_key, mk_page, mk_plan, texts},
+    time::Moment,
+};
+
+const MIB: u64 = 1 << 20;
+
+fn put(store: &Store, plan: &Plan, path: &str, stamp: u64, length: usize) -> Inserted {
+    store.insert(&Arc::new(mk_page(plan, path, stamp, length)))
+}
+
+#[test]
+fn store_never_goes_back_in_time() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    assert_eq!(put(&store, &plan, "/a", 5, 1), Inserted::Stored);
+    assert_eq!(put(&store, &plan, "/a", 4, 2), Inserted::Older);
+    assert_eq!(store.get(&mk_key("/a")).unwrap().stamp(), 5);
+    assert_eq!(put(&store, &plan, "/a", 5, 3), Inserted::Stored);
+    assert_eq!(store.get(&mk_key("/a")).unwrap().body().len(), 3);
+}
+
+#[test]
+fn store_keeps_the_old_page_where_the_new_one_is_too_heavy() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    put(&store, &plan, "/a", 1, 1);
+    assert_eq!(put(&store, &plan, "/a", 2, MIB as usize), Inserted::TooHeavy);
+    assert_eq!(store.get(&mk_key("/a")).unwrap().stamp(), 1);
+}
+
+/// Capacity is split over shards, so many shards would silently refuse large pages.
+#[test]
+fn store_takes_the_largest_body_whatever_the_budget() {
+    for mib in [12, 64, 128, 200, 1024, 1 << 14] {
+        let store = Store::new(mib * MIB);
+        assert!(store.fits(LARGEST + 4096), "{mib} MiB");
+        assert!(store.pages.num_shards() <= MAX_SHARDS as usize);
+        assert!(store.pages.capacity() <= mib * MIB);
+    }
+}
+
+#[test]
+fn store_brings_pages_under_the_plan_in_force() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    let ledger = Ledger::new();
+    let line = |sequence, tag: &str| Line {
+        sequence,
+        selector: Selector {
+            tags: texts(&[tag]),
+            ..Selector::default()
+        },
+        strategy: Purge::Expire,
+    };
+    put(&store, &plan, "/a", 0, 1);
+    ledger.append([line(1, "new")], 1, 0);
+    assert_eq!(store.find(&mk_key("/a"), &plan).unwrap().check(&ledger), None);
+    // The tag that was purged is a tag of the page only now.
+    let changed = mk_plan(|rule| rule.tags = texts(&["new"]));
+    let adopted = store.find(&mk_key("/a"), &changed).unwrap();
+    assert_eq!(adopted.check(&ledger), Some(Purge::Expire));
+    assert!(Arc::ptr_eq(
+        &adopted,
+        &store.find(&mk_key("/a"), &changed).unwrap()
+    ));
+}
+
+#[test]
+fn store_drops_pages_of_another_route() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    put(&store, &plan, "/a", 0, 1);
+    let mut other = mk_plan(|_| ());
+    other.route = "other".into();
+    assert!(store.find(&mk_key("/a"), &other).is_none());
+    assert!(store.is_empty());
+}
+
+#[test]
+fn store_removes_only_the_page_that_was_meant() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    put(&store, &plan, "/a", 1, 1);
+    let old = store.get(&mk_key("/a")).unwrap();
+    put(&store, &plan, "/a", 2, 1);
+    assert!(!store.remove(&old));
+    assert_eq!(store.len(), 1);
+    assert_eq!(store.pages().count(), 1);
+}
+
+fn encoded(store: &Store, path: &str) -> Vec<Coding> {
+    let page = store.get(&mk_key(path)).unwrap();
+    let codings = Coding::ALL.into_iter();
+    codings.filter(|coding| page.encoded(*coding).is_some()).collect()
+}
+
+#[test]
+fn store_weighs_a_page_with_its_encodings() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    put(&store, &plan, "/a", 1, 3000);
+    let (page, before) = (store.get(&mk_key("/a")).unwrap(), store.bytes());
+    assert!(store.encode(&page, Coding::Gzip, vec![1; 1000].into()));
+    // Work that began before there was the other encoding.
+    assert!(store.encode(&page, Coding::Zstd, vec![2; 500].into()));
+    assert_eq!(encoded(&store, "/a"), [Coding::Zstd, Coding::Gzip]);
+    let more = store.bytes() - before;
+    assert!((1500..1700).contains(&more), "{more}");
+    assert_eq!(store.bytes(), store.get(&mk_key("/a")).unwrap().weight());
+    // Once more takes the place of the first.
+    assert!(store.encode(&page, Coding::Gzip, vec![1; 900].into()));
+    assert_eq!(store.bytes() - before, more - 100);
+}
+
+#[test]
+fn store_encodes_nothing_that_has_gone() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    let body = || Bytes::from_static(&[0; 100]);
+    put(&store, &plan, "/a", 1, 3000);
+    let old = store.get(&mk_key("/a")).unwrap();
+    // Another page has taken its place, with the very same bytes.
+    put(&store, &plan, "/a", 2, 3000);
+    assert!(!store.encode(&old, Coding::Gzip, body()));
+    assert_eq!(encoded(&store, "/a"), []);
+    let new = store.get(&mk_key("/a")).unwrap();
+    assert!(store.remove(&new));
+    assert!(!store.encode(&new, Coding::Gzip, body()));
+    assert!(store.is_empty());
+    put(&store, &plan, "/b", 1, 3000);
+    let page = store.get(&mk_key("/b")).unwrap();
+    store.clear();
+    assert!(!store.encode(&page, Coding::Gzip, body()));
+    assert!(store.is_empty());
+    // Too heavy together: the page stays as it was.
+    put(&store, &plan, "/c", 1, MIB as usize / 2);
+    let page = store.get(&mk_key("/c")).unwrap();
+    assert!(!store.encode(&page, Coding::Gzip, vec![0; MIB as usize / 2].into()));
+    assert!(Arc::ptr_eq(&page, &store.get(&mk_key("/c")).unwrap()));
+}
+
+#[test]
+fn store_keeps_what_was_left_on_a_page_that_is_encoded() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    let ledger = Ledger::new();
+    let purge = |sequence, strategy| {
+        let selector = Selector {
+            everything: true,
+            ..Selector::default()
+        };
+        let line = Line {
+            sequence,
+            selector,
+            strategy,
+        };
+        ledger.append([line], sequence, 0);
+    };
+    put(&store, &plan, "/a", 0, 3000);
+    let page = store.get(&mk_key("/a")).unwrap();
+    purge(1, Purge::Refresh);
+    assert_eq!(page.check(&ledger), Some(Purge::Refresh));
+    page.visit(Moment(5000));
+    page.back_off(Moment(9000));
+    assert!(store.encode(&page, Coding::Gzip, vec![1; 10].into()));
+    let encoded = store.get(&mk_key("/a")).unwrap();
+    assert_eq!(encoded.effect(), Some(Purge::Refresh));
+    assert_eq!(encoded.visited(), Moment(5000));
+    assert!(encoded.is_backing_off(Moment(8999)));
+    purge(2, Purge::Delete);
+    assert_eq!(encoded.check(&ledger), Some(Purge::Delete));
+    // Under a plan with other tags it is still the same body.
+    let changed = mk_plan(|rule| rule.tags = texts(&["new"]));
+    store.find(&mk_key("/a"), &changed).unwrap();
+    assert!(store.encode(&page, Coding::Zstd, vec![1; 10].into()));
+    assert_eq!(super::tests::encoded(&store, "/a"), [Coding::Zstd, Coding::Gzip]);
+}
+
+/// What an unsafe request did to a page is not lost where an encoding is added at the same moment.
+#[test]
+fn store_invalidates_whatever_is_encoded_meanwhile() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    for stamp in 0..300 {
+        put(&store, &plan, "/a", stamp, 3000);
+        let page = store.get(&mk_key("/a")).unwrap();
+        std::thread::scope(|scope| {
+            for coding in Coding::ALL {
+                let (store, page) = (&store, &page);
+                scope.spawn(move || store.encode(page, coding, vec![1; 10].into()));
+            }
+            store.invalidate(&mk_key("/a"));
+        });
+        assert_eq!(encoded(&store, "/a").len(), 3);
+        let effect = store.get(&mk_key("/a")).unwrap().effect();
+        assert_eq!(effect, Some(Purge::Expire));
+    }
+}
+
+#[test]
+fn reservation_takes_from_the_pages_and_gives_back() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    for page in 0..200 {
+        put(&store, &plan, &format!("/{page}"), 0, 8 << 10);
+    }
+    let full = store.bytes();
+    assert!(full > MIB / 2 && full <= MIB, "{full}");
+    let mut room = store.reserve();
+    assert!(room.grow(MIB / 2));
+    assert!(!room.grow(1), "flights take half of it at most");
+    assert!(store.bytes() <= MIB, "{}", store.bytes());
+    room.shrink_to(10);
+    drop(room);
+    assert_eq!(store.pages.capacity(), for_pages(MIB));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(usize, usize),
+    Encode(usize, Coding, usize),
+    Grow(usize, u64),
+    Release(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..50_usize, 0..600_000_usize).prop_map(|(path, length)| Step::Put(path, length)),
+        (0..50_usize, 0..3_usize, 0..300_000_usize).prop_map(|(path, coding, length)| Step::Encode(
+            path,
+            Coding::ALL[coding],
+            length
+        )),
+        (0..4_usize, 0..300_000_u64).prop_map(|(flight, bytes)| Step::Grow(flight, bytes)),
+        (0..4_usize).prop_map(Step::Release),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Pages and flights stay within one budget, whatever comes.
+    #[test]
+    fn invariant_6_the_memory_bound_holds(steps in prop::collection::vec(step(), 1..80), mib in 1..6_u64) {
+        let (store, plan) = (Store::new(mib * MIB), mk_plan(|_| ()));
+        let mut flights: Vec<_> = (0..4).map(|_| store.reserve()).collect();
+        for step in steps {
+            match step {
+                Step::Put(path, length) => {
+                    let page = Arc::new(mk_page(&plan, &format!("/{path}"), 0, length));
+                    let inserted = store.insert(&page);
+                    let found = store.get(page.key()).is_some_and(|found| Arc::ptr_eq(&found, &page));
+                    prop_assert_eq!(inserted == Inserted::Stored, found);
+                }
+                Step::Encode(path, coding, length) => {
+                    if let Some(page) = store.get(&mk_key(&format!("/{path}"))) {
+                        let added = store.encode(&page, coding, vec![0; length].into());
+                        let found = store.get(page.key());
+                        prop_assert!(!added || found.is_some_and(|found| found.encoded(coding).is_some()));
+                    }
+                }
+                Step::Grow(flight, bytes) => {
+                    flights[flight].grow(bytes);
+                }
+                Step::Release(flight) => flights[flight] = store.reserve(),
+            }
+            prop_assert!(store.bytes() <= store.budget(), "{} of {}", store.bytes(), store.budget());
+        }
+    }
+}

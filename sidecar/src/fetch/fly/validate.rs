@@ -1,0 +1,56 @@
+//! What a stored page has to do with a flight that is to replace it: the app can be asked whether it is still good, and it
+//! is better than a failure.
+
+use std::sync::Arc;
+
+use coppice_cache::{
+    coding,
+    freshness::Arrival,
+    headers, judge,
+    key::Lookup,
+    page::Page,
+    verdict::{self, Verdict},
+};
+use http::{HeaderMap, header};
+
+use super::{Phase, Pilot};
+
+impl Pilot {
+    /// The stored page that the app can be asked about (RFC 9111 section 4.3.1): where the app decides, and nothing but its
+    /// age speaks against it. A page that was purged is asked for as if it was not there.
+    pub(super) fn to_validate(&self) -> Option<Arc<Page>> {
+        let Lookup { key, plan, .. } = &self.lookup;
+        let page = self.shared.store.find(key, plan)?;
+        let has_validator = page.header(&header::LAST_MODIFIED).is_some()
+            || (page.header(&header::ETAG).is_some() && !page.is_tagged());
+        let can_be = plan.app_decides() && has_validator && page.check(&self.shared.ledger).is_none();
+        can_be.then_some(page)
+    }
+
+    /// A page is stored that may serve in the place of a failure, and is none itself.
+    pub(super) fn has_better(&self) -> bool {
+        let Lookup { key, plan, .. } = &self.lookup;
+        let shared = &self.shared;
+        let page = shared.store.find(key, plan);
+        let verdict = verdict::decide(page.as_deref(), plan, &shared.ledger, shared.clock.now());
+        let serves = !matches!(verdict, Verdict::Fetch | Verdict::Wait { fallback: false });
+        serves && page.is_some_and(|page| !page.status().is_server_error())
+    }
+
+    /// A 304: the page is stored anew, with the headers and the lifetime that it has now. False: it is not about this page.
+    pub(super) fn confirm(&self, page: &Page, headers: HeaderMap, arrival: Arrival) -> bool {
+        let Some(confirmed) = judge::confirm(&self.lookup.plan, page, headers, arrival) else {
+            return false;
+        };
+        let mut headers = confirmed.headers;
+        if page.is_compressible() {
+            coding::vary(&mut headers);
+        }
+        let headers = headers::compact(&headers);
+        let now = self.shared.clock.now();
+        let page = Arc::new(page.confirmed(headers, Some(Box::new(confirmed.app)), now));
+        let stored = self.store(&page, page.tag_set());
+        self.flight.enter(Phase::Landed { page, stored });
+        true
+    }
+}

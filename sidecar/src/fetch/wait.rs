@@ -1,0 +1,148 @@
+//! Waiting for a flight: as a visitor, who gets what it brings as far as it is the visitor's, or the old page; and as a
+//! regeneration, which wants to know how it ended.
+
+use std::sync::Arc;
+
+use coppice_cache::{
+    judge::Unstorable,
+    key::{Lookup, Selection, Suits},
+    outcome::PassReason,
+    page::Page,
+};
+use http::HeaderMap;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Ended, Fallback, Fetched, PATIENCE, Regenerated, Streamed,
+    flight::{Flight, Phase},
+};
+
+/// A place in a flight.
+pub(super) struct Boarded {
+    flight: Arc<Flight>,
+    phases: watch::Receiver<Phase>,
+    joined: bool,
+}
+
+impl Boarded {
+    pub(super) fn new(flight: Arc<Flight>, joined: bool) -> Self {
+        Self {
+            phases: flight.watch(),
+            flight,
+            joined,
+        }
+    }
+}
+
+/// What waiting for a flight came to.
+pub(super) enum Waited {
+    /// What the visitor gets.
+    Over(Fetched),
+    /// Its answer is another variant, and this chooses.
+    Elsewhere(Selection),
+}
+
+impl Waited {
+    /// What there is, if it is the visitor's by what `Vary` named.
+    pub(super) fn on(
+        vary: Option<&Selection>,
+        lookup: &Lookup,
+        headers: &HeaderMap,
+        what: impl FnOnce() -> Fetched,
+    ) -> Self {
+        let Some(vary) = vary else {
+            return Self::Over(what());
+        };
+        match lookup.suits(headers, vary) {
+            Suits::Yes => Self::Over(what()),
+            Suits::Cookie => Self::Over(Fetched::Pass(PassReason::VaryCookie)),
+            Suits::Select => Self::Elsewhere(vary.clone()),
+        }
+    }
+}
+
+/// Waits for what a flight brings, as a visitor.
+pub(super) async fn wait(
+    boarded: Boarded,
+    lookup: &Lookup,
+    headers: &HeaderMap,
+    fallback: Option<&Arc<Page>>,
+) -> Waited {
+    let Boarded {
+        flight,
+        mut phases,
+        joined,
+    } = boarded;
+    let patience = Instant::now() + PATIENCE;
+    let old = |page: &Arc<Page>, why| {
+        Waited::Over(Fetched::Old {
+            page: page.clone(),
+            why,
+        })
+    };
+    let pass = |reason| Waited::Over(Fetched::Pass(PassReason::Unstorable(reason)));
+    loop {
+        let phase = phases.borrow_and_update().clone();
+        match (phase, fallback) {
+            // The last: neither a page nor a word on this page, which is as good as before.
+            (Phase::Failed(_) | Phase::Over(_) | Phase::Unstorable(Unstorable::Status), Some(page)) => {
+                return old(page, Fallback::Failed);
+            }
+            (Phase::Unstorable(reason), _) => return pass(reason),
+            (Phase::Landed { page, stored }, _) => {
+                return Waited::on(page.vary(), lookup, headers, || Fetched::Page {
+                    page: page.clone(),
+                    joined,
+                    stored,
+                });
+            }
+            (Phase::Answer(answer) | Phase::Over(answer), None) => {
+                return Waited::on(answer.vary.as_ref(), lookup, headers, || {
+                    match flight.tee.attach() {
+                        Some(body) => Fetched::Stream(Streamed {
+                            status: answer.status,
+                            headers: answer.headers.clone(),
+                            body,
+                            joined,
+                            stored: answer.storing,
+                            app: answer.app,
+                        }),
+                        // It has grown too large for more than those who read it already.
+                        None => Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge)),
+                    }
+                });
+            }
+            (Phase::Failed(error), None) => {
+                return Waited::Over(Fetched::Failed { error, joined });
+            }
+            (Phase::Boarding | Phase::Answer(_), _) => {}
+        }
+        let changed = async {
+            match fallback {
+                Some(_) => tokio::time::timeout_at(patience, phases.changed()).await,
+                None => Ok(phases.changed().await),
+            }
+        };
+        match (changed.await, fallback) {
+            (Ok(Ok(())), _) => {}
+            (Err(_), Some(page)) => return old(page, Fallback::Slow),
+            // It never leaves without a word; if it did, pass through.
+            _ => return pass(Unstorable::Fault),
+        }
+    }
+}
+
+/// Waits for the end of a flight, as a regeneration.
+pub(super) async fn ended(mut boarded: Boarded) -> Ended {
+    let last = boarded.phases.wait_for(Phase::is_end).await;
+    let outcome = match last.as_deref() {
+        Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
+        Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
+        Ok(Phase::Unstorable(_)) => Regenerated::Refused,
+        _ => Regenerated::Failed,
+    };
+    Ended {
+        outcome,
+        origin_cached: boarded.flight.was_origin_cached(),
+    }
+}
