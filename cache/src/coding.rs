@@ -4,14 +4,15 @@
 //! among the forms of one page.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
-use crate::control::CacheControl;
+use crate::{
+    control::{self, CacheControl},
+    freshness::CDN_CACHE_CONTROL,
+};
 
 /// A body shorter than this is not worth it.
 pub const LEAST: u64 = 1024;
-
-const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// A content coding that bodies are compressed with. In our order: of those that a visitor likes equally, the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,10 +88,7 @@ impl Accepted {
     pub fn of(asked: &HeaderMap) -> Self {
         let mut named = [None; 3];
         let (mut identity, mut any) = (None, None);
-        let elements = asked
-            .get_all(header::ACCEPT_ENCODING)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let elements = control::list(asked, &header::ACCEPT_ENCODING);
         for (name, weight) in elements.filter_map(weighted) {
             if let Some(coding) = Coding::named(name) {
                 named[coding as usize] = Some(weight);
@@ -237,16 +235,13 @@ pub fn vary(headers: &mut HeaderMap) {
 
 /// `Vary` names `Accept-Encoding`, or everything.
 pub fn varies(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::VARY)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
+    control::list(headers, &header::VARY)
         .any(|name| name.eq_ignore_ascii_case(b"accept-encoding") || name == b"*")
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use proptest::prelude::*;
     use rstest::rstest;
 
