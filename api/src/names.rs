@@ -27,6 +27,8 @@ pub mod annotation {
     pub const APP_ADDRESS: &str = "coppice.dev/app-address";
     /// Pod: the cache's memory budget. Default 128Mi.
     pub const MEMORY: &str = "coppice.dev/memory";
+    /// Pod: how many regenerations go on at a time. Default 10.
+    pub const REGENERATIONS: &str = "coppice.dev/regenerations";
     /// Pod: how long the sidecar goes on accepting after SIGTERM. Default 5s.
     pub const DRAIN: &str = "coppice.dev/drain";
     /// IsrRoute: any new value purges the whole route once.

@@ -1,6 +1,6 @@
 //! What a sidecar is told: environment and flags ([`Args`]) become [`Settings`].
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use coppice_cache::outcome::Outcome;
@@ -19,6 +19,8 @@ pub struct Settings {
     pub app: String,
     /// The cache's memory budget in bytes: bodies, headers, keys, bookkeeping and flights in the air.
     pub memory: u64,
+    /// So many regenerations go on at a time, the rest wait for their turn: the app's share of the work.
+    pub regenerations: NonZeroU16,
     /// How long the sidecar goes on accepting once it is told to stop.
     pub drain: Duration,
     /// The operator's stream; `None`: everything passes through.
@@ -118,6 +120,9 @@ pub struct Args {
     /// Memory for pages and for those that are being fetched: bytes, or a quantity such as 128Mi
     #[arg(long, env = env::MEMORY, default_value = "128Mi", value_name = "QUANTITY", value_parser = parse_bytes)]
     pub memory: u64,
+    /// How many pages are regenerated at a time; the rest wait for their turn, those visited last go first
+    #[arg(long, env = env::REGENERATIONS, default_value = "10", value_name = "NUMBER", value_parser = parse_regenerations)]
+    pub regenerations: NonZeroU16,
     /// How long to go on accepting after SIGTERM, while others still send: seconds, or 5s, 1m30s
     #[arg(long, env = env::DRAIN, default_value = "5s", value_name = "DURATION", value_parser = parse_span)]
     pub drain: Duration,
@@ -150,6 +155,7 @@ impl From<Args> for Settings {
             admin: Some(args.admin),
             app: args.app,
             memory: args.memory,
+            regenerations: args.regenerations,
             drain: args.drain,
             control: args.operator.filter(given).map(|url| ControlSettings {
                 url,
@@ -196,6 +202,12 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         .checked_mul(unit)
         .filter(|bytes| *bytes > 0)
         .ok_or_else(words)
+}
+
+/// A number of regenerations at a time.
+pub fn parse_regenerations(text: &str) -> Result<NonZeroU16, String> {
+    let words = || format!("{text:?} is no number of regenerations: write a whole number from 1 to 65535");
+    text.parse().map_err(|_| words())
 }
 
 /// Whole seconds, or numbers with units.
@@ -256,6 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn regenerations() {
+        let read = |number: &str| {
+            let number = format!("--regenerations={number}");
+            let args = ["coppice-sidecar", "--app", "a:1", &number];
+            Args::try_parse_from(args).map(|args| Settings::from(args).regenerations.get())
+        };
+        assert_eq!(read("2").unwrap(), 2);
+        for bad in ["", "0", "-1", "1.5", "many", "65536"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains("from 1 to 65535"), "{error}");
+        }
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(parse_span("5"), Ok(Duration::from_secs(5)));
         assert_eq!(parse_span("0s"), Ok(Duration::ZERO));
@@ -293,6 +319,7 @@ mod tests {
             env::ADMIN,
             env::APP,
             env::MEMORY,
+            env::REGENERATIONS,
             env::DRAIN,
             env::OPERATOR,
             env::CA_BUNDLE,
@@ -311,5 +338,6 @@ mod tests {
         assert!(settings.control.is_none());
         assert_eq!(settings.drain, Duration::from_secs(5));
         assert_eq!(settings.memory, 128 << 20);
+        assert_eq!(settings.regenerations.get(), 10);
     }
 }

@@ -189,7 +189,7 @@ fn site(settings: Settings, limits: Limits) -> Site {
     Site {
         clock,
         routes: Arc::new(ArcSwap::from_pointee(Routes::default())),
-        fetcher: Fetcher::new(clock, store, ledger, upstream.clone()),
+        fetcher: Fetcher::new(clock, store, ledger, upstream.clone(), settings.regenerations),
         passage: Passage {
             upstream,
             tunnels: Tunnels::default(),

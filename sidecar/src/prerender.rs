@@ -21,8 +21,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::fetch::{Fetcher, Regenerated};
 
-/// So many of these wait in the queue at once: what purges ask for never stands behind a long list.
-const AHEAD: usize = 16;
+/// So many of these wait in the queue beside those that go on: what purges ask for never stands behind a long list.
+const AHEAD: usize = 6;
 /// An app that is not up is asked again after so long, and then after twice the time …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … up to this.
@@ -48,11 +48,12 @@ struct Work {
 impl Prerenderer {
     /// Fetches pages of `routes`; nothing before [`Prerenderer::set`].
     pub fn new(fetcher: Fetcher, routes: Arc<ArcSwap<Routes>>, port: Option<u16>) -> Self {
+        let turns = Arc::new(Semaphore::new(fetcher.regenerations() + AHEAD));
         Self {
             work: Work {
                 fetcher,
                 routes,
-                turns: Arc::new(Semaphore::new(AHEAD)),
+                turns,
             },
             port,
             listed: Arc::default(),

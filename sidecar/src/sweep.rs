@@ -35,8 +35,8 @@ pub const HOT: Duration = Duration::from_mins(10);
 /// The reports of so many lines are kept: as many as the ledger holds, so that a storm of purges, or one that an operator
 /// catches up on, is reported whole. A purge whose report is lost would never be done.
 pub const MAX_REPORTS: usize = MAX_LINES;
-/// So many regenerations of a sweep wait for their turn at once; the queue keeps an order among them.
-const AHEAD: usize = 32;
+/// So many regenerations of a sweep wait for their turn beside those that go on; the queue keeps an order among them.
+const AHEAD: usize = 22;
 /// A regeneration whose place another flight takes is asked for again so often.
 const TRIES: usize = 3;
 /// Counts that are not final are reported this often at most.
@@ -281,7 +281,7 @@ impl Sweep {
                 let ended = self.regenerate_one(&hot, last).await;
                 (hot.lines, ended)
             })
-            .buffer_unordered(AHEAD);
+            .buffer_unordered(self.fetcher.regenerations() + AHEAD);
         let mut reported = Instant::now();
         while let Some((lines, ended)) = ends.next().await {
             let finished = batch.count(&lines, ended);

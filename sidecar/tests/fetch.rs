@@ -11,6 +11,7 @@ use coppice_cache::{
 };
 use coppice_sidecar::fetch::{Failure, Fallback, Fetched};
 use http_body_util::BodyExt;
+use rstest::rstest;
 use support::{
     nobody,
     rig::{CHUNKED, OK, Rig, body, everything, old, path, read, routes, rule, streamed},
@@ -327,10 +328,13 @@ async fn fetch_asks_again_while_the_app_itself_is_out_of_date() {
     }
 }
 
+#[rstest]
+#[case::the_default(10)]
+#[case(2)]
 #[tokio::test]
-async fn regenerations_go_ten_at_a_time_the_hottest_first() {
-    let mut rig = Rig::new().await;
-    let paths: Vec<_> = (0..14).map(|page| format!("/{page:02}")).collect();
+async fn regenerations_go_so_many_at_a_time_the_hottest_first(#[case] at_once: u16) {
+    let mut rig = Rig::regenerating(at_once).await;
+    let paths: Vec<_> = (0..at_once + 4).map(|page| format!("/{page:02}")).collect();
     for path in &paths {
         rig.store(path, "old").await;
     }
@@ -341,15 +345,16 @@ async fn regenerations_go_ten_at_a_time_the_hottest_first() {
         rig.fetcher.regenerate(&rig.lookup(path), Moment(visited as u64));
     }
     let mut aloft = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..at_once {
         aloft.push(rig.asked().await);
     }
     assert_eq!(rig.fetcher.waiting(), 4);
     assert!(rig.is_quiet());
-    for expected in ["/13", "/12", "/11", "/10"] {
+    for expected in (at_once..at_once + 4).rev() {
         aloft.swap_remove(0).answer(OK, "new").await;
         let next = rig.asked().await;
-        assert_eq!(next.path, expected);
+        assert_eq!(next.path, format!("/{expected:02}"));
+        assert!(rig.is_quiet());
         aloft.push(next);
     }
     for asked in aloft {

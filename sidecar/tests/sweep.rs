@@ -65,6 +65,25 @@ async fn sweep_regenerates_what_is_hot_and_counts() {
     assert_eq!(soon(sweeper.reports().next()).await.len(), 4);
 }
 
+#[tokio::test]
+async fn sweep_keeps_as_many_regenerations_going_as_may() {
+    const AT_ONCE: u16 = 40;
+    let mut rig = Rig::regenerating(AT_ONCE).await;
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    for page in 0..AT_ONCE {
+        rig.store(&format!("/{page}"), "old").await;
+    }
+    sweeper.sweep(vec![rig.purge(1, everything(), Strategy::Refresh)]);
+    let mut aloft = Vec::new();
+    for _ in 0..AT_ONCE {
+        aloft.push(rig.asked().await);
+    }
+    for asked in aloft {
+        asked.answer(OK, "new").await;
+    }
+    assert_eq!(counts(finished(&sweeper, 1).await), (40, 40, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn sweep_leaves_cold_pages_to_their_next_visit() {
     let mut rig = Rig::new().await;

@@ -8,6 +8,8 @@ pub const ADMIN: &str = "COPPICE_ADMIN";
 pub const APP: &str = "COPPICE_APP";
 /// The cache's memory budget, a Kubernetes quantity such as `128Mi`.
 pub const MEMORY: &str = "COPPICE_MEMORY";
+/// How many regenerations go on at a time, such as `10`.
+pub const REGENERATIONS: &str = "COPPICE_REGENERATIONS";
 /// How long the sidecar goes on accepting after SIGTERM, such as `5s`.
 pub const DRAIN: &str = "COPPICE_DRAIN";
 /// URL of the operator's stream, such as `https://coppice-operator-stream.coppice-system.svc:9444`. Unset: no operator.

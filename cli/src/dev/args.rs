@@ -1,9 +1,10 @@
 //! The command line of `coppice dev`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use clap::Args;
 use coppice_api::{Span, quantity::parse_bytes};
+use coppice_sidecar::config::parse_regenerations;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +46,10 @@ pub struct Dev {
     /// Memory for pages.
     #[arg(long, value_name = "BYTES", default_value = "256Mi", value_parser = memory)]
     pub memory: u64,
+
+    /// How many pages are regenerated at a time.
+    #[arg(long, value_name = "NUMBER", default_value = "10", value_parser = parse_regenerations)]
+    pub regenerations: NonZeroU16,
 
     /// The namespace whose objects count. Default: the only one that the manifests name, else `default`.
     #[arg(long, value_name = "NAME")]
@@ -123,6 +128,23 @@ mod tests {
         ] {
             assert!(app(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn reads_the_number_of_regenerations() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            dev: Dev,
+        }
+        let read = |args: &[&str]| {
+            let args = ["dev", "a.yaml"].iter().chain(args);
+            <Command as clap::Parser>::try_parse_from(args).map(|args| args.dev.regenerations.get())
+        };
+        assert_eq!(read(&[]).unwrap(), 10);
+        assert_eq!(read(&["--regenerations", "2"]).unwrap(), 2);
+        let error = read(&["--regenerations", "0"]).err().unwrap().to_string();
+        assert!(error.contains("a whole number from 1"), "{error}");
     }
 
     #[test]

@@ -89,6 +89,7 @@ async fn serve(
         admin: Some(args.admin),
         app: plan.address(),
         memory: args.memory,
+        regenerations: args.regenerations,
         drain: Duration::ZERO,
         control: Some(plane.control()),
         dev: true,

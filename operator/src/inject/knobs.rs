@@ -1,6 +1,6 @@
 //! A pod's annotations, parsed once; what is wrong with them is collected.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 
 use coppice_api::{Span, names::annotation, quantity};
 use serde_json::Value;
@@ -13,6 +13,8 @@ const DEFAULT_MEMORY: u64 = 128 << 20;
 const LEAST_MEMORY: u64 = 16 << 20;
 /// Above this the budget is more likely a slip of the keyboard.
 const MOST_MEMORY: u64 = 1 << 40;
+/// How many regenerations go on at a time where the pod does not say.
+const DEFAULT_REGENERATIONS: u16 = 10;
 /// How long the sidecar goes on accepting after SIGTERM where the pod does not say.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 /// What the API server fills in.
@@ -25,6 +27,8 @@ pub(super) struct Knobs {
     pub(super) port: Option<PortChoice>,
     /// The cache's budget in bytes.
     pub(super) memory: u64,
+    /// How many regenerations go on at a time.
+    pub(super) regenerations: u16,
     /// How long the sidecar goes on accepting after SIGTERM.
     pub(super) drain: Duration,
     /// Where the app listens, if not on the pod's IP: an IP address (in brackets if it is IPv6) or `localhost`.
@@ -50,6 +54,9 @@ pub(super) fn read(pod: &Value, reasons: &mut Vec<Reason>) -> Knobs {
     Knobs {
         port: knob.parse(annotation::PORT, port),
         memory: knob.parse(annotation::MEMORY, memory).unwrap_or(DEFAULT_MEMORY),
+        regenerations: knob
+            .parse(annotation::REGENERATIONS, regenerations)
+            .unwrap_or(DEFAULT_REGENERATIONS),
         drain: knob
             .parse(annotation::DRAIN, |text| drain(text, grace(pod)))
             .unwrap_or(DEFAULT_DRAIN),
@@ -103,6 +110,12 @@ fn memory(text: &str) -> Result<u64, String> {
     } else {
         Err("write at least 16Mi and at most 1Ti".to_owned())
     }
+}
+
+fn regenerations(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map(NonZeroU16::get)
+        .map_err(|_| "write a whole number from 1 to 65535".to_owned())
 }
 
 fn grace(pod: &Value) -> Duration {

@@ -82,6 +82,7 @@ fn environment(app: &AppPort, knobs: &Knobs, settings: &Settings) -> Value {
         { "name": env::ADMIN, "value": format!("0.0.0.0:{}", port::ADMIN) },
         { "name": env::APP, "value": format!("{host}:{}", app.number) },
         { "name": env::MEMORY, "value": format_bytes(knobs.memory) },
+        { "name": env::REGENERATIONS, "value": knobs.regenerations.to_string() },
         { "name": env::DRAIN, "value": Span(knobs.drain).to_string() },
         { "name": env::OPERATOR, "value": settings.operator_url },
         { "name": env::CA_BUNDLE, "value": settings.ca_bundle },

@@ -201,6 +201,8 @@ fn inject_finds_the_port(
 #[case("coppice.dev/memory", "lots")]
 #[case("coppice.dev/memory", "1Mi")]
 #[case("coppice.dev/memory", "2Ti")]
+#[case("coppice.dev/regenerations", "0")]
+#[case("coppice.dev/regenerations", "many")]
 #[case("coppice.dev/drain", "soon")]
 #[case("coppice.dev/drain", "-5s")]
 #[case::longer_than_the_grace_period("coppice.dev/drain", "30s")]
@@ -243,6 +245,14 @@ fn inject_obeys_annotations(
     let resources = &sidecar(&pod)["resources"];
     assert_eq!(resources["limits"], json!({ "memory": limit }));
     assert_eq!(resources["requests"]["memory"], limit);
+}
+
+#[test]
+fn inject_obeys_the_number_of_regenerations() {
+    let pod = changed(&json!({ "metadata": { "annotations": { "coppice.dev/regenerations": "2" } } }));
+    let env_of = |pod: &Value| env(&apply(pod, &settings()).unwrap(), "COPPICE_REGENERATIONS").to_owned();
+    assert_eq!(env_of(&pod), "2");
+    assert_eq!(env_of(&changed(&json!({}))), "10");
 }
 
 #[rstest]

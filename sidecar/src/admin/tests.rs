@@ -1,5 +1,7 @@
 //! The listener, its probes and its guards.
 
+use std::num::NonZeroU16;
+
 use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,6 +18,7 @@ fn admin(standing: Standing) -> Admin {
         admin: None,
         app: "<app>:80".into(),
         memory: 1 << 20,
+        regenerations: NonZeroU16::MIN,
         drain: Duration::ZERO,
         control: None,
         dev: false,

@@ -4,7 +4,7 @@
 //! Fetcher::fetch ──► Flights::board ──Lead──► fly: send, judge, collect, store   (a task of its own)
 //!                        └──Join───────────────┐
 //!                                 Flight ◄─────┘ ──► Fetched: streamed while it arrives, whole, failed, or pass through
-//! Fetcher::regenerate ──► queue (10 at once, the hottest first) ──► the same flights
+//! Fetcher::regenerate ──► queue (so many at a time, the hottest first) ──► the same flights
 //! Fetcher::compress ──► a stored page's body in another coding, made once
 //! ```
 
@@ -18,7 +18,7 @@ mod tee;
 pub mod upstream;
 mod wait;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use coppice_cache::{
     coding::Coding,
@@ -72,6 +72,7 @@ struct Shared {
     /// Held for state alone, never across an await.
     flights: Mutex<Flights<Flight>>,
     queue: Mutex<Queue>,
+    regenerations: NonZeroU16,
     compressor: Compressor,
     again: Again,
 }
@@ -209,8 +210,14 @@ impl From<Regenerated> for Ended {
 }
 
 impl Fetcher {
-    /// Fetches pages from `upstream` into `store`.
-    pub fn new(clock: Clock, store: Arc<Store>, ledger: Arc<Ledger>, upstream: Upstream) -> Self {
+    /// Fetches pages from `upstream` into `store`; at most so many `regenerations` go on at a time.
+    pub fn new(
+        clock: Clock,
+        store: Arc<Store>,
+        ledger: Arc<Ledger>,
+        upstream: Upstream,
+        regenerations: NonZeroU16,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock,
@@ -218,7 +225,8 @@ impl Fetcher {
                 ledger,
                 upstream,
                 flights: Mutex::default(),
-                queue: Mutex::default(),
+                queue: Mutex::new(Queue::new(regenerations)),
+                regenerations,
                 compressor: Compressor::default(),
                 again: Again::default(),
             }),
@@ -233,6 +241,11 @@ impl Fetcher {
     /// The ledger that its flights are stamped with.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.shared.ledger
+    }
+
+    /// At most so many regenerations go on at a time.
+    pub(crate) fn regenerations(&self) -> usize {
+        self.shared.regenerations.get().into()
     }
 
     /// What is stored for a visit, and what to do with it. Notes the visit.

@@ -1,6 +1,6 @@
 //! Regenerations that wait for their turn.
 
-use std::{cmp::Reverse, collections::HashMap, mem, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, mem, num::NonZeroU16, sync::Arc};
 
 use coppice_cache::{
     key::{Key, Lookup},
@@ -10,15 +10,15 @@ use tokio::sync::oneshot;
 
 use super::{Ended, Turn};
 
-/// So many regenerations go on at once: a purge of everything must not bury the app.
-const AT_ONCE: usize = 10;
 /// So many wait; beyond it the coldest goes, which is asked for again on its next visit.
 const MAX_WAITING: usize = 1024;
 
 /// Regenerations: how many go on, and which wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
-    /// What goes on; at most [`AT_ONCE`]. A key is in it twice where a sweep asks for one that a purge has overtaken.
+    /// So many go on at a time: a purge of everything must not bury the app.
+    at_once: usize,
+    /// What goes on; at most `at_once`. A key is in it twice where a sweep asks for one that a purge has overtaken.
     running: Vec<Arc<Key>>,
     waiting: HashMap<Arc<Key>, Job, ahash::RandomState>,
 }
@@ -45,6 +45,15 @@ impl Job {
 }
 
 impl Queue {
+    /// Nothing goes on, nothing waits.
+    pub(super) fn new(at_once: NonZeroU16) -> Self {
+        Self {
+            at_once: at_once.get().into(),
+            running: Vec::new(),
+            waiting: HashMap::default(),
+        }
+    }
+
     /// Asks for a regeneration. Returns it if it can begin at once: the caller runs it, and then what [`Queue::pop`] gives
     /// until that gives nothing.
     pub(super) fn push(
@@ -70,7 +79,7 @@ impl Queue {
             cold,
             told: tell.into_iter().collect(),
         };
-        if self.running.len() < AT_ONCE {
+        if self.running.len() < self.at_once {
             self.running.push(job.lookup.key.clone());
             return Some(job);
         }

@@ -70,6 +70,7 @@ pub fn settings(app: impl Into<String>) -> Settings {
         admin: None,
         app: app.into(),
         memory: 16 << 20,
+        regenerations: 10.try_into().unwrap(),
         drain: Duration::ZERO,
         control: None,
         dev: false,

@@ -74,12 +74,36 @@ pub fn routes(name: &str, rule: Rule, timeout: Duration) -> Routes {
     Routes::compile(&config).unwrap()
 }
 
+fn fetcher(clock: Clock, app: &str, regenerations: u16) -> Fetcher {
+    let (store, ledger) = (Store::new(64 << 20), Arc::new(Ledger::new()));
+    Fetcher::new(
+        clock,
+        store,
+        ledger,
+        Upstream::new(app),
+        regenerations.try_into().unwrap(),
+    )
+}
+
 impl Rig {
     pub async fn new() -> Self {
         Self::with(|_| (), Duration::from_secs(30)).await
     }
 
     pub async fn with(change: impl FnOnce(&mut Rule), timeout: Duration) -> Self {
+        let (address, asked) = Self::app().await;
+        Self::before(&address, asked, change, timeout)
+    }
+
+    /// With another number of regenerations at a time.
+    pub async fn regenerating(regenerations: u16) -> Self {
+        let (address, asked) = Self::app().await;
+        let rig = Self::before(&address, asked, |_| (), Duration::from_secs(30));
+        let fetcher = fetcher(rig.clock, &address, regenerations);
+        Self { fetcher, ..rig }
+    }
+
+    async fn app() -> (String, mpsc::UnboundedReceiver<Asked>) {
         let (tell, asked) = mpsc::unbounded_channel();
         let address = app(move |mut peer| {
             let tell = tell.clone();
@@ -91,7 +115,7 @@ impl Rig {
             }
         })
         .await;
-        Self::before(&address, asked, change, timeout)
+        (address, asked)
     }
 
     pub fn before(
@@ -103,16 +127,10 @@ impl Rig {
         let mut rule = rule();
         change(&mut rule);
         let clock = Clock::start();
-        let fetcher = Fetcher::new(
-            clock,
-            Store::new(64 << 20),
-            Arc::new(Ledger::new()),
-            Upstream::new(address),
-        );
         Self {
             clock,
             routes: Arc::new(ArcSwap::from_pointee(routes("shop", rule, timeout))),
-            fetcher,
+            fetcher: fetcher(clock, address, 10),
             asked,
         }
     }

@@ -1,3 +1,5 @@
+use std::num::NonZeroU16;
+
 use coppice_cache::{
     config::{Config, Interval, Route, Rule, Scheme},
     key::Key,
@@ -36,6 +38,7 @@ async fn a_flight_that_crashes_keeps_nobody_waiting() {
         Store::new(1 << 20),
         Arc::new(Ledger::new()),
         upstream,
+        NonZeroU16::MIN,
     );
     let (shared, lookup) = (&fetcher.shared, lookup());
     let make = || Flight::new(shared.store.reserve());
