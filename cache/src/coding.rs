@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::{
     control::{self, CacheControl},
     freshness::CDN_CACHE_CONTROL,
+    headers::DIGESTS,
 };
 
 /// A body shorter than this is not worth it.
@@ -158,7 +159,8 @@ fn qvalue(text: &[u8]) -> Option<u16> {
 }
 
 /// An answer with these headers (as the app sent them) and so many bytes, where that is known, may be compressed: the
-/// app allows it (`no-transform`, RFC 9110 section 7.7), it is not compressed already, and not too short to be worth it.
+/// app allows it (`no-transform`, RFC 9110 section 7.7) and gives no digest that would no longer hold (RFC 9530), it is not
+/// compressed already, and not too short to be worth it.
 pub fn may_compress(headers: &HeaderMap, length: Option<u64>) -> bool {
     let said = [header::CACHE_CONTROL, CDN_CACHE_CONTROL].map(|name| headers.get_all(name));
     let media = headers
@@ -167,6 +169,7 @@ pub fn may_compress(headers: &HeaderMap, length: Option<u64>) -> bool {
     length.is_none_or(|length| length >= LEAST)
         && !headers.contains_key(header::CONTENT_ENCODING)
         && !headers.contains_key(header::CONTENT_RANGE)
+        && !DIGESTS.iter().any(|name| headers.contains_key(name))
         && !is_dense(media)
         && !CacheControl::parse(said.iter().flatten()).no_transform
 }
@@ -380,6 +383,10 @@ mod tests {
     #[case(&[("content-encoding", "gzip")], None, false)]
     #[case(&[("cache-control", "max-age=3, no-transform")], None, false)]
     #[case(&[("cdn-cache-control", "no-transform")], None, false)]
+    #[case(&[("content-digest", "sha-256=:AA==:")], None, false)]
+    #[case(&[("repr-digest", "sha-256=:AA==:")], None, false)]
+    #[case(&[("content-md5", "AA==")], None, false)]
+    #[case(&[("digest", "sha-256=AA==")], None, false)]
     fn compress_by_headers(
         #[case] fields: &[(&str, &str)],
         #[case] length: Option<u64>,

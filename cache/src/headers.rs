@@ -71,20 +71,28 @@ pub fn page_headers(plan: &Plan, headers: &mut HeaderMap, arrival: Arrival) {
     }
 }
 
-/// Fields that a 304 does not change in a stored page: they describe the body that is stored (RFC 9111 section 3.2).
-static OF_THE_BODY: [HeaderName; 6] = [
+/// Digests of a body in the coding in which the app sent it: RFC 9530's, and those that it took the place of.
+pub static DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+];
+
+/// Fields that, beside [`DIGESTS`], a 304 does not change in a stored page: they describe the body that is stored (RFC 9111
+/// section 3.2).
+static OF_THE_BODY: [HeaderName; 4] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
-    HeaderName::from_static("content-md5"),
     header::CONTENT_RANGE,
-    HeaderName::from_static("content-digest"),
     header::ETAG,
 ];
 
 /// The headers of a stored page as a 304 confirms them: each field that the 304 has takes the place of the stored one.
 /// Both as visitors may see them.
 pub fn confirmed_headers(stored: &[(HeaderName, HeaderValue)], confirming: &HeaderMap) -> HeaderMap {
-    let changes = |name: &HeaderName| confirming.contains_key(name) && !OF_THE_BODY.contains(name);
+    let of_the_body = |name: &HeaderName| OF_THE_BODY.contains(name) || DIGESTS.contains(name);
+    let changes = |name: &HeaderName| confirming.contains_key(name) && !of_the_body(name);
     let mut headers = HeaderMap::with_capacity(stored.len());
     for (name, value) in stored.iter().filter(|(name, _)| !changes(name)) {
         headers.append(name, value.clone());
@@ -179,7 +187,13 @@ mod tests {
             "content-encoding: gzip",
             "link: </a>",
         ]));
-        let confirming = headers(&["etag: \"b\"", "x-own: 3", "content-encoding: br", "x-new: 4"]);
+        let confirming = headers(&[
+            "etag: \"b\"",
+            "x-own: 3",
+            "content-encoding: br",
+            "repr-digest: sha-256=:AA==:",
+            "x-new: 4",
+        ]);
         let expected = headers(&[
             "etag: \"a\"",
             "content-encoding: gzip",
