@@ -113,7 +113,7 @@ fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, Heade
 pub(super) fn select_cookies(headers: &HeaderMap, names: &[String]) -> Option<Box<[Cookie]>> {
     let mut cookies: Vec<Cookie> = Vec::new();
     let mut length = 0;
-    for (name, value) in pairs(headers) {
+    for (name, value) in all_pairs(headers) {
         let Some(name) = names.iter().find(|known| known.as_bytes() == name) else {
             continue;
         };
@@ -132,15 +132,17 @@ pub(super) fn select_cookies(headers: &HeaderMap, names: &[String]) -> Option<Bo
 
 /// Whether a request carries a cookie that is not among these names.
 pub(super) fn has_other_cookies(headers: &HeaderMap, names: &[String]) -> bool {
-    pairs(headers).any(|(name, _)| !names.iter().any(|known| known.as_bytes() == name))
+    all_pairs(headers).any(|(name, _)| !names.iter().any(|known| known.as_bytes() == name))
 }
 
-/// Names and values of the cookies of a request (RFC 6265 section 5.4).
-pub(super) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b';'))
+/// Names and values of the cookies of a request.
+fn all_pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(header::COOKIE).iter().flat_map(pairs)
+}
+
+/// Names and values of the cookies in one field (RFC 6265 section 5.4).
+pub(super) fn pairs(field: &HeaderValue) -> impl Iterator<Item = (&[u8], &[u8])> {
+    (field.as_bytes().split(|&byte| byte == b';'))
         .map(<[u8]>::trim_ascii)
         .filter(|cookie| !cookie.is_empty())
         .map(|cookie| match memchr::memchr(b'=', cookie) {

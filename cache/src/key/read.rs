@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
 use super::{
     Key, Lookup, Wants, X_FORWARDED_HOST, X_FORWARDED_PROTO,
-    extra::{Extra, select, select_cookies},
+    extra::{Extra, pairs, select, select_cookies},
     host, query,
 };
 use crate::{
@@ -229,7 +229,7 @@ fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason
     }
     match name {
         "authorization" => (!rule.overrides.authorization).then_some(PassReason::Authorization),
-        "cookie" => has_bypass_cookie(value.as_bytes(), rule).then_some(PassReason::BypassCookie),
+        "cookie" => has_bypass_cookie(value, rule).then_some(PassReason::BypassCookie),
         "upgrade" => Some(PassReason::Upgrade),
         "next-action" | "next-resume" | "x-prerender-revalidate" => Some(PassReason::BypassHeader),
         "transfer-encoding" => Some(PassReason::Body),
@@ -262,10 +262,8 @@ impl Wants {
 /// Cookies by which Next.js asks for a draft instead of the page.
 const BYPASS_COOKIES: [&str; 2] = ["__prerender_bypass", "__next_preview_data"];
 
-fn has_bypass_cookie(cookies: &[u8], rule: &Rule) -> bool {
-    cookies.split(|&byte| byte == b';').any(|cookie| {
-        let end = memchr::memchr(b'=', cookie).unwrap_or(cookie.len());
-        let name = cookie[..end].trim_ascii();
+fn has_bypass_cookie(cookies: &HeaderValue, rule: &Rule) -> bool {
+    pairs(cookies).any(|(name, _)| {
         let is_named = |bypass: &str| bypass.as_bytes() == name;
         BYPASS_COOKIES.into_iter().any(is_named) || rule.bypass_cookies.iter().any(|bypass| is_named(bypass))
     })

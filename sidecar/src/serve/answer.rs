@@ -6,6 +6,7 @@ use coppice_cache::{
     cache_status::{Answer, CacheStatus},
     conditions::Met,
     form::{self, Form},
+    headers::{CACHE_TAG, SURROGATE_KEY},
     key::{Lookup, Wants},
     lifetime::Lifetime,
     outcome::{Forward, Outcome, RefuseReason},
@@ -13,7 +14,7 @@ use coppice_cache::{
     time::Moment,
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Response, StatusCode, Version,
     header::{AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH},
 };
 use http_body::Body as _;
@@ -30,12 +31,6 @@ use crate::{
 
 /// What a visitor is told of a page that is stale: nobody may keep it.
 const STALE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
-
-/// Where apps name tags, which are no visitor's business.
-static TAGS: [HeaderName; 2] = [
-    HeaderName::from_static("cache-tag"),
-    HeaderName::from_static("surrogate-key"),
-];
 
 /// Makes the answers to one look-up.
 #[derive(Debug, Clone, Copy)]
@@ -155,9 +150,8 @@ impl Answers<'_> {
                 shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
             }
         } else if !self.lookup.plan.rule.keep_tags {
-            for name in &TAGS {
-                shape.headers.remove(name);
-            }
+            shape.headers.remove(&CACHE_TAG);
+            shape.headers.remove(&SURROGATE_KEY);
         }
         self.finish(shape, said, stored.then_some(age))
     }

@@ -1,5 +1,6 @@
 //! Fields that concern one connection only (RFC 9110 section 7.6.1) and never go on.
 
+use coppice_cache::control;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
@@ -33,8 +34,8 @@ pub fn strip(headers: &mut HeaderMap) {
     }
     one_length(headers);
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        let named: Vec<HeaderName> = control::list(headers, &CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             // A peer that names `Host` would take away what the app goes by.
             .filter(|name| name != HOST && name != TE)
             .collect();
@@ -46,7 +47,7 @@ pub fn strip(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if headers.contains_key(TE) {
-        let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+        let trailers = control::list(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
         headers.remove(TE);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -88,18 +89,9 @@ pub fn is_coded(headers: &HeaderMap) -> bool {
 
 /// The protocol that a request of HTTP/1.1 asks to change to; `h2c` is none that is passed on (RFC 9113 dropped it).
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    let asked = control::list(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     let protocol = headers.get(UPGRADE)?;
     (asked && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
-}
-
-/// The tokens of a comma-separated list in one or more fields; a field that is no text has none.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    (headers.get_all(name).iter())
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
