@@ -11,7 +11,7 @@
 //!
 //! hyper calls the service for a request only when the answer before is written, and has one request at a time, so between
 //! [`Interim::relay`] and the end of [`Relay::end`] a flush is such a place. Visitors of HTTP/1.0 know no interim answers
-//! (RFC 9110 section 15.2), and those of HTTP/2 get none: hyper does not let the frames through.
+//! (RFC 9110 section 15.2), and those of HTTP/2 get none: the `h2` crate could send them, hyper's server on it cannot.
 
 use std::{
     future::poll_fn,

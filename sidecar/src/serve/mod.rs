@@ -14,6 +14,7 @@ mod shape;
 pub mod strict;
 pub mod upgrade;
 pub mod visit;
+mod websocket;
 
 use std::{
     convert::Infallible,
@@ -138,7 +139,8 @@ fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30));
+        .keep_alive_interval(Duration::from_secs(30))
+        .enable_connect_protocol();
     builder
 }
 
@@ -184,7 +186,8 @@ async fn connection(
 }
 
 /// Answers one request, and tells those who count or watch.
-pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Incoming>) -> Response<Body> {
+pub async fn answer(site: &Arc<Site>, visitor: &Visitor, mut request: Request<Incoming>) -> Response<Body> {
+    websocket::open(&mut request);
     let version = request.version();
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());

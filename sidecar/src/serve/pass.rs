@@ -15,8 +15,9 @@ use http::{
     },
 };
 use http_body::Body as _;
+use hyper::ext::Protocol;
 
-use super::{Visitor, hop, upgrade::Tunnels};
+use super::{Visitor, hop, upgrade::Tunnels, websocket::Handshake};
 use crate::{
     body::Body,
     fetch::upstream::{Upstream, UpstreamError},
@@ -62,14 +63,9 @@ impl Passage {
         why: PassReason,
     ) -> Response<Body> {
         if request.method() == Method::CONNECT {
-            return said(
-                own(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "CONNECT asks for a forward proxy, and this is none.\n",
-                ),
-                why,
-            );
+            return said(no_tunnel(&request), why);
         }
+        let handshake = request.extensions_mut().remove::<Handshake>();
         let upgraded = hyper::upgrade::on(&mut request);
         let takes_interim = request.version() == Version::HTTP_11;
         let upgrade = toward_app(visitor.address, &mut request, self.upstream.app());
@@ -107,13 +103,35 @@ impl Passage {
                 let text = "The app changed the protocol without being asked to.\n";
                 return said(own(StatusCode::BAD_GATEWAY, text), why);
             };
+            if let Some(handshake) = handshake {
+                if let Err(text) = handshake.accept(&protocol, &mut response) {
+                    tracing::warn!("{}", text.trim_end());
+                    return said(own(StatusCode::BAD_GATEWAY, text), why);
+                }
+            } else {
+                let headers = response.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, protocol);
+            }
             self.tunnels.join(upgraded, hyper::upgrade::on(&mut response));
-            let headers = response.headers_mut();
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, protocol);
+        } else if handshake.is_some() && response.status().is_success() {
+            // To the visitor of HTTP/2 a success would say that the WebSocket is open.
+            let text = "The app answered the request for a WebSocket as if it were any other.\n";
+            return said(own(StatusCode::BAD_GATEWAY, text), why);
         }
         said(response, why)
     }
+}
+
+/// The answer to a CONNECT that nothing here can be made of.
+fn no_tunnel(request: &Request<Body>) -> Response<Body> {
+    // RFC 8441, and RFC 9220 section 3 on protocols that are not known.
+    if request.extensions().get::<Protocol>().is_some() {
+        let text = "Of the protocols for which HTTP/2 has CONNECT, websocket alone passes through.\n";
+        return own(StatusCode::NOT_IMPLEMENTED, text);
+    }
+    let text = "CONNECT asks for a forward proxy, and this is none.\n";
+    own(StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
 /// Makes a visitor's request one that goes to the app: origin form, nothing of the visitor's connection, and who the
@@ -125,7 +143,8 @@ fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
     *request.uri_mut() = path.map_or_else(|| http::Uri::from_static("/"), http::Uri::from);
 
     let headers = request.headers_mut();
-    let upgrade = (version == Version::HTTP_11)
+    // In HTTP/2 only `websocket::open` can have put it there.
+    let upgrade = (version >= Version::HTTP_11)
         .then(|| hop::upgrade(headers))
         .flatten();
     hop::strip(headers);
@@ -136,8 +155,8 @@ fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
         }
     }
     forwarded(peer, headers);
-    let grpc =
-        (headers.get(CONTENT_TYPE)).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let grpc = upgrade.is_none()
+        && (headers.get(CONTENT_TYPE)).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if version == Version::HTTP_2 && !grpc {
         join_cookies(headers);
     }

@@ -1,7 +1,7 @@
 //! Connections that changed their protocol (WebSocket and the like): bytes both ways until one side ends.
 //!
-//! hyper lets go of such a connection, so its graceful shutdown does not see it. [`Tunnels`] counts them and ends those
-//! that outlive the drain.
+//! hyper lets go of such a connection of HTTP/1.1, so its graceful shutdown does not see it; one of HTTP/2 lasts as long as
+//! the WebSocket in it. [`Tunnels`] counts them and ends those that outlive the drain.
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
