@@ -10,6 +10,7 @@ use crate::{
     control::{self, CacheControl},
     freshness::CDN_CACHE_CONTROL,
     headers::DIGESTS,
+    weight::SHARED,
 };
 
 /// A body shorter than this is not worth it.
@@ -69,7 +70,8 @@ pub struct Encoded {
 impl Encoded {
     /// What it takes of the memory budget, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        size_of::<Self>() + self.body.len() + self.etag.as_ref().map_or(0, HeaderValue::len)
+        let etag = self.etag.as_ref().map_or(0, |etag| etag.len() + SHARED);
+        size_of::<Self>() + self.body.len() + SHARED + etag
     }
 }
 

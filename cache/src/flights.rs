@@ -21,8 +21,8 @@ use crate::{
     judge::Unstorable,
     key::Key,
     ledger::{Facts, Ledger, Tags},
-    page::TagSet,
-    routes::{Plan, Routes},
+    page::{TagList, TagSet},
+    routes::{Owner, Plan, Routes},
     time::Moment,
 };
 
@@ -72,9 +72,7 @@ pub struct Aloft<'a, F> {
 #[derive(Debug, Clone)]
 pub struct Ticket {
     key: Arc<Key>,
-    route: Arc<str>,
-    /// Of the rule: [`Plan::fingerprint`].
-    fingerprint: u64,
+    owner: Arc<Owner>,
     number: u64,
     stamp: u64,
 }
@@ -92,19 +90,19 @@ impl Ticket {
 
     /// Name of the IsrRoute that it flies for.
     pub fn route(&self) -> &Arc<str> {
-        &self.route
+        &self.owner.route
     }
 
     fn is_under(&self, plan: &Plan) -> bool {
-        self.route == plan.route && self.fingerprint == plan.fingerprint
+        self.owner.is_as(&plan.owner)
     }
 
-    fn facts<'a>(&'a self, tags: Option<&'a TagSet>) -> Facts<'a> {
+    fn facts<'a>(&'a self, tags: Option<TagList<'a>>) -> Facts<'a> {
         Facts {
-            route: &self.route,
+            route: &self.owner.route,
             host: self.key.host(),
             path: self.key.path(),
-            tags: tags.map_or(Tags::Unknown, |tags| Tags::Known(tags.all())),
+            tags: tags.map_or(Tags::Unknown, Tags::Known),
         }
     }
 }
@@ -170,8 +168,7 @@ impl<F> Flights<F> {
         self.count += 1;
         let ticket = Ticket {
             key: key.clone(),
-            route: plan.route.clone(),
-            fingerprint: plan.fingerprint,
+            owner: plan.owner.clone(),
             number: self.count,
             stamp: ledger.head(),
         };
@@ -215,7 +212,7 @@ impl<F> Flights<F> {
 
     /// The flight has ended. Its page may be stored if the landing is clear, while the caller still keeps others from
     /// calling here: a reset that comes later then finds the page in the store. `tags` as far as they are known.
-    pub fn land(&mut self, ticket: &Ticket, tags: Option<&TagSet>, ledger: &Ledger) -> Landing {
+    pub fn land(&mut self, ticket: &Ticket, tags: Option<TagList<'_>>, ledger: &Ledger) -> Landing {
         let Some(slot) = self.current(ticket) else {
             return Landing::Overtaken;
         };
@@ -246,7 +243,7 @@ impl<F> Flights<F> {
         for slot in self.aloft.values_mut() {
             let key = &slot.ticket.key;
             let plan = routes.find(key.host(), key.path());
-            slot.overtaken |= plan.is_none_or(|plan| plan.route != slot.ticket.route);
+            slot.overtaken |= plan.is_none_or(|plan| plan.owner.route != slot.ticket.owner.route);
         }
     }
 
@@ -324,7 +321,10 @@ impl<F> Slot<F> {
     fn is_overtaken(&self, ledger: &Ledger) -> bool {
         self.overtaken
             || ledger
-                .effect(&self.ticket.facts(self.tags.as_ref()), self.ticket.stamp)
+                .effect(
+                    &self.ticket.facts(self.tags.as_ref().map(TagSet::list)),
+                    self.ticket.stamp,
+                )
                 .is_some()
     }
 }
@@ -370,7 +370,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{Line, Selector, Strategy},
-        mk::{mk_key, mk_plan, texts},
+        mk::{mk_key, mk_owner, mk_plan, texts},
     };
 
     fn purge_tag(ledger: &Ledger, sequence: u64, tag: &str) {
@@ -423,11 +423,14 @@ mod tests {
         purge_tag(&ledger, 1, "other");
         // Nobody has boarded since, and now its tags are known: it may be stored after all.
         let tags = TagSet::new(["site"], []).unwrap();
-        assert_eq!(flights.land(&first, Some(&tags), &ledger), Landing::Clear);
+        assert_eq!(flights.land(&first, Some(tags.list()), &ledger), Landing::Clear);
         let second = lead(&mut flights, &plan, &ledger);
         purge_tag(&ledger, 2, "other");
         lead(&mut flights, &plan, &ledger);
-        assert_eq!(flights.land(&second, Some(&tags), &ledger), Landing::Overtaken);
+        assert_eq!(
+            flights.land(&second, Some(tags.list()), &ledger),
+            Landing::Overtaken
+        );
     }
 
     #[test]
@@ -444,7 +447,7 @@ mod tests {
         let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
         lead(&mut flights, &plan, &ledger);
         let mut other = mk_plan(|_| ());
-        other.route = "other".into();
+        other.owner = mk_owner("other", &plan);
         assert!(!joins(&mut flights, &other, &ledger));
     }
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use crate::{
@@ -335,7 +335,7 @@ impl World {
         let tags = tags(&self.plan, &flight);
         let landing = self
             .flights
-            .land(&flight.ticket, whole.then_some(&tags), &self.ledger);
+            .land(&flight.ticket, whole.then_some(tags.list()), &self.ledger);
         prop_assert_eq!(landing == Landing::Clear, clear, "landing of {:?}", &flight);
         if !clear {
             return Ok(());
@@ -364,22 +364,19 @@ impl World {
     fn page(&self, flight: &Aloft, tags: TagSet) -> Page {
         Page::new(Parts {
             key: flight.ticket.key().clone(),
-            route: self.plan.route.clone(),
-            rule: self.plan.name.clone(),
-            fingerprint: self.plan.fingerprint,
+            owner: self.plan.owner.clone(),
             status: if flight.missing {
                 StatusCode::NOT_FOUND
             } else {
                 StatusCode::OK
             },
-            headers: Box::default(),
+            headers: HeaderMap::new(),
             body: flight.version.to_string().into(),
             tags,
             stamp: flight.ticket.stamp(),
             stored: self.moment(),
             tagged: false,
             compressible: false,
-            encodings: Box::default(),
             vary: None,
             app: None,
         })

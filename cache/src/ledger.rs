@@ -15,10 +15,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use compact_str::CompactString;
 use parking_lot::Mutex;
 
-use crate::{hostname::Hostname, path, pattern::Pattern};
+use crate::{hostname::Hostname, page::TagList, path, pattern::Pattern};
 
 /// A ledger in memory holds this many lines; the oldest go, and raise the floor.
 pub const MAX_LINES: usize = 4096;
@@ -111,7 +110,7 @@ pub struct Facts<'a> {
 #[derive(Debug, Clone, Copy)]
 pub enum Tags<'a> {
     /// All of them.
-    Known(&'a [CompactString]),
+    Known(TagList<'a>),
     /// The app has not answered yet: any tag may be among them, so every purge of a tag matches.
     Unknown,
 }

@@ -34,3 +34,4 @@ pub mod time;
 mod variant_histories;
 mod variants;
 pub mod verdict;
+mod weight;

@@ -9,7 +9,7 @@ use crate::{
     freshness::Arrival,
     key::{Key, Selection},
     page::{Page, Parts, TagSet},
-    routes::{Plan, Routes},
+    routes::{Owner, Plan, Routes},
     time::Moment,
 };
 
@@ -46,29 +46,40 @@ pub(crate) fn mk_plan(change: impl FnOnce(&mut Rule)) -> Plan {
     Arc::into_inner(plan).expect("the routes are gone")
 }
 
+/// As that of a plan, but of another route.
+pub(crate) fn mk_owner(route: &str, plan: &Plan) -> Arc<Owner> {
+    Arc::new(Owner {
+        route: route.into(),
+        rule: plan.owner.rule.clone(),
+        fingerprint: plan.owner.fingerprint,
+    })
+}
+
 pub(crate) fn mk_key(path: &str) -> Arc<Key> {
     Arc::new(Key::new(Scheme::Https, "example.com", path, "").expect("a good key"))
 }
 
 /// A page of `plan` whose body has `length` bytes.
 pub(crate) fn mk_page(plan: &Plan, path: &str, stamp: u64, length: usize) -> Page {
-    Page::new(Parts {
+    Page::new(mk_parts(plan, path, stamp, length))
+}
+
+/// Its parts.
+pub(crate) fn mk_parts(plan: &Plan, path: &str, stamp: u64, length: usize) -> Parts {
+    Parts {
         key: mk_key(path),
-        route: plan.route.clone(),
-        rule: plan.name.clone(),
-        fingerprint: plan.fingerprint,
+        owner: plan.owner.clone(),
         status: StatusCode::OK,
-        headers: Box::default(),
+        headers: HeaderMap::new(),
         body: vec![0; length].into(),
         tags: TagSet::new(plan.tags(path), []).expect("few tags"),
         stamp,
         stored: Moment(0),
         tagged: false,
         compressible: false,
-        encodings: Box::default(),
         vary: None,
         app: None,
-    })
+    }
 }
 
 pub(crate) fn mk_headers(fields: &[&str]) -> HeaderMap {

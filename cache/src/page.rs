@@ -3,8 +3,11 @@
 //! Parts never change; a page is replaced as a whole. What changes is a handful of atomics, so that a hit takes no lock:
 //! how far the ledger has been checked and what that found, the last visit, and when the app may be asked again.
 
+mod head;
+mod tags;
+
 use std::{
-    fmt, mem,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -13,8 +16,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use compact_str::CompactString;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use self::head::Head;
+pub use self::{
+    head::{Fields, Value},
+    tags::{TagList, TagSet, TooManyTags},
+};
 
 use crate::{
     coding::{Coding, Encoded},
@@ -23,16 +31,17 @@ use crate::{
     key::{Key, Selection},
     ledger::{Facts, Ledger, Strategy, Tags},
     outcome::Outcome,
-    routes::Plan,
+    routes::{Owner, Plan},
     time::Moment,
     variants,
+    weight::{COUNTS, PIECE, SHARED},
 };
 
 /// Visits are noted this coarsely, so that hits on one page do not fight for its cache line.
 const VISIT_GRAIN: Duration = Duration::from_secs(1);
 
-/// What a map's slot, a shard's list and the allocator take for a page beside what [`Page::weight`] can count.
-const BOOKKEEPING: usize = 128;
+/// What a page's slot in the cache takes, whose table may have grown to twice what it needs.
+const SLOT: usize = 96;
 
 /// See `Page::codings`.
 const TRIED: u8 = 4;
@@ -43,37 +52,50 @@ fn tried(coding: Coding) -> u8 {
 
 /// A stored page.
 pub struct Page {
-    parts: Parts,
-    /// The page was checked against all lines up to here, and `effect` is what they do to it. Only ever rises.
-    checked: AtomicU64,
-    /// The strongest strategy that matched since the stamp. Only ever rises.
-    effect: AtomicU8,
-    /// The last visit, as a [`Moment`].
-    visited: AtomicU64,
+    key: Arc<Key>,
+    owner: Arc<Owner>,
+    head: Head,
+    body: Bytes,
+    stamp: u64,
+    stored: Moment,
+    extra: Option<Box<Extra>>,
+    status: StatusCode,
+    tagged: bool,
+    compressible: bool,
     /// What that visitor was answered with; for people to look at.
     outcome: AtomicU8,
-    /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
-    retry_at: AtomicU64,
+    /// The strongest strategy that matched since the stamp. Only ever rises.
+    effect: AtomicU8,
     /// Two sets of codings: those that visitors of this page want, and, [`TRIED`] bits higher, those that the body was
     /// tried to be compressed with, or soon will be.
     codings: AtomicU8,
+    /// The page was checked against all lines up to here, and `effect` is what they do to it. Only ever rises.
+    checked: AtomicU64,
+    /// The last visit, as a [`Moment`].
+    visited: AtomicU64,
+    /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
+    retry_at: AtomicU64,
+}
+
+/// What most pages do not have.
+#[derive(Clone, Default)]
+struct Extra {
+    /// The body in other codings, each smaller than the body itself.
+    encodings: Box<[Encoded]>,
+    vary: Option<Box<Selection>>,
+    app: Option<Freshness>,
 }
 
 /// What a page is made of.
-#[derive(Clone)]
 pub struct Parts {
     /// Key and variant.
     pub key: Arc<Key>,
-    /// Name of the IsrRoute that it belongs to.
-    pub route: Arc<str>,
-    /// Name of the rule that it was stored under.
-    pub rule: Arc<str>,
-    /// Of the rule's paths, key and tags: [`Plan::fingerprint`].
-    pub fingerprint: u64,
+    /// Whose it is: [`Plan::owner`].
+    pub owner: Arc<Owner>,
     /// The app's status.
     pub status: StatusCode,
     /// What visitors may see of the app's headers, without those that frame the body.
-    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    pub headers: HeaderMap,
     /// The identity body.
     pub body: Bytes,
     /// What purges select it by.
@@ -86,172 +108,120 @@ pub struct Parts {
     pub tagged: bool,
     /// The body may be compressed, and is long enough for it.
     pub compressible: bool,
-    /// The body in other codings, each smaller than the body itself.
-    pub encodings: Box<[Encoded]>,
     /// What `Vary` named beyond what always chooses; `None`: nothing.
     pub vary: Option<Box<Selection>>,
     /// What the app said of how long it lives, where the app decides.
-    pub app: Option<Box<Freshness>>,
+    pub app: Option<Freshness>,
 }
-
-/// The tags of a page: those of its rule, then those that the app named.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TagSet {
-    tags: Box<[CompactString]>,
-    of_rule: u8,
-}
-
-/// Why tags make a page unstorable: a dropped tag would be a missed purge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a page has at most {} tags of at most {} bytes",
-    TagSet::MAX,
-    TagSet::MAX_LENGTH
-)]
-pub struct TooManyTags;
 
 impl fmt::Debug for Page {
     /// Never the body, which belongs into no log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")
-            .field("key", &self.parts.key)
-            .field("status", &self.parts.status)
-            .field("bytes", &self.parts.body.len())
-            .field("stamp", &self.parts.stamp)
+            .field("key", &self.key)
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .field("stamp", &self.stamp)
             .field("effect", &self.effect())
             .finish_non_exhaustive()
-    }
-}
-
-impl TagSet {
-    /// A page has at most this many tags.
-    pub const MAX: usize = 128;
-    /// A tag has at most this many bytes.
-    pub const MAX_LENGTH: usize = 256;
-
-    /// The tags of the rule and of the app, each once.
-    pub fn new<S: AsRef<str>>(
-        of_rule: impl IntoIterator<Item = S>,
-        of_app: impl IntoIterator<Item = S>,
-    ) -> Result<Self, TooManyTags> {
-        let mut tags: Vec<CompactString> = Vec::new();
-        let mut add = |tag: &str| {
-            if tag.len() > Self::MAX_LENGTH {
-                return Err(TooManyTags);
-            }
-            if !tag.is_empty() && !tags.iter().any(|known| known == tag) {
-                tags.push(tag.into());
-            }
-            if tags.len() > Self::MAX {
-                Err(TooManyTags)
-            } else {
-                Ok(tags.len())
-            }
-        };
-        let mut count = 0;
-        for tag in of_rule {
-            count = add(tag.as_ref())?;
-        }
-        for tag in of_app {
-            add(tag.as_ref())?;
-        }
-        Ok(Self {
-            tags: tags.into(),
-            of_rule: count as u8,
-        })
-    }
-
-    /// The same tags of the app with other tags of a rule.
-    pub fn under<S: AsRef<str>>(&self, of_rule: &[S]) -> Result<Self, TooManyTags> {
-        let of_app = &self.tags[usize::from(self.of_rule)..];
-        Self::new(
-            of_rule.iter().map(AsRef::as_ref),
-            of_app.iter().map(CompactString::as_str),
-        )
-    }
-
-    /// All of them.
-    pub fn all(&self) -> &[CompactString] {
-        &self.tags
-    }
-
-    fn weight(&self) -> usize {
-        let heap = |tag: &CompactString| {
-            if tag.is_heap_allocated() {
-                tag.capacity()
-            } else {
-                0
-            }
-        };
-        self.tags
-            .iter()
-            .map(|tag| size_of::<CompactString>() + heap(tag))
-            .sum()
     }
 }
 
 impl Page {
     /// A page that no line has been checked against since its stamp, visited now.
     pub fn new(parts: Parts) -> Self {
+        let (head, body) = Head::new(parts.tags.list(), &parts.headers, parts.body);
+        let extra = Extra {
+            encodings: Box::default(),
+            vary: parts.vary,
+            app: parts.app,
+        };
         Self {
-            checked: AtomicU64::new(parts.stamp),
-            effect: AtomicU8::new(0),
-            visited: AtomicU64::new(0),
+            key: parts.key,
+            owner: parts.owner,
+            head,
+            body,
+            stamp: parts.stamp,
+            stored: parts.stored,
+            extra: extra.boxed(),
+            status: parts.status,
+            tagged: parts.tagged,
+            compressible: parts.compressible,
             outcome: AtomicU8::new(0),
+            effect: AtomicU8::new(0),
+            codings: AtomicU8::new(0),
+            checked: AtomicU64::new(parts.stamp),
+            visited: AtomicU64::new(0),
             retry_at: AtomicU64::new(0),
-            codings: AtomicU8::new(parts.encodings.iter().fold(0, |set, own| set | tried(own.coding))),
-            parts,
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn into_parts(self) -> Parts {
-        self.parts
+    /// A page of the same parts, as [`Page::new`] makes it.
+    fn copy(&self) -> Self {
+        let encodings = self.extra.iter().flat_map(|extra| &extra.encodings);
+        Self {
+            key: self.key.clone(),
+            owner: self.owner.clone(),
+            head: self.head.clone(),
+            body: self.body.clone(),
+            extra: self.extra.clone(),
+            outcome: AtomicU8::new(0),
+            effect: AtomicU8::new(0),
+            codings: AtomicU8::new(encodings.fold(0, |set, own| set | tried(own.coding))),
+            checked: AtomicU64::new(self.stamp),
+            visited: AtomicU64::new(0),
+            retry_at: AtomicU64::new(0),
+            ..*self
+        }
     }
 
     /// Key and variant.
     pub fn key(&self) -> &Arc<Key> {
-        &self.parts.key
+        &self.key
     }
 
     /// Name of the IsrRoute that it belongs to.
     pub fn route(&self) -> &Arc<str> {
-        &self.parts.route
+        &self.owner.route
     }
 
     /// Name of the rule that it was stored under.
     pub fn rule(&self) -> &Arc<str> {
-        &self.parts.rule
+        &self.owner.rule
     }
 
     /// The app's status.
     pub fn status(&self) -> StatusCode {
-        self.parts.status
+        self.status
     }
 
     /// What visitors may see of the app's headers.
-    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.parts.headers
+    pub fn headers(&self) -> Fields<'_> {
+        self.head.fields()
     }
 
     /// The identity body.
     pub fn body(&self) -> &Bytes {
-        &self.parts.body
+        &self.body
     }
 
     /// The app gave it no `ETag`, and the one that it has is of our making.
     pub fn is_tagged(&self) -> bool {
-        self.parts.tagged
+        self.tagged
     }
 
     /// Its body may be sent compressed.
     pub fn is_compressible(&self) -> bool {
-        self.parts.compressible
+        self.compressible
     }
 
     /// The body in a coding, if it has been made and is smaller.
     pub fn encoded(&self, coding: Coding) -> Option<&Encoded> {
-        self.parts.encodings.iter().find(|own| own.coding == coding)
+        self.extra
+            .as_ref()?
+            .encodings
+            .iter()
+            .find(|own| own.coding == coding)
     }
 
     /// A visitor wants the body in a coding. True for the first, where nobody has tried to make it: that is theirs.
@@ -283,27 +253,31 @@ impl Page {
     /// Both have one and the same body.
     pub fn has_body_of(&self, other: &Self) -> bool {
         let (own, others) = (self.body(), other.body());
+        // A short one is copied with what is in one piece with it.
+        let is_copy = || own.len() <= head::SHORT && self.stamp == other.stamp && own == others;
+        let is_same = own.as_ptr() == others.as_ptr() && own.len() == others.len();
         // Of two empty bodies nobody can tell, and they need no coding.
-        !own.is_empty() && own.as_ptr() == others.as_ptr() && own.len() == others.len()
+        !own.is_empty() && (is_same || is_copy())
     }
 
     /// The page with one more encoding. What purges, visits and failures have left on it stays, as of now: whoever could
     /// leave more on it that must not be lost is kept away meanwhile by the store.
     pub fn with(&self, coding: Coding, body: Bytes) -> Self {
-        let mut encodings = self.parts.encodings.to_vec();
-        encodings.retain(|own| own.coding != coding);
-        let etag = self.header(&http::header::ETAG).map(conditions::weakened);
-        encodings.push(Encoded { coding, body, etag });
-        let page = Self::new(Parts {
-            encodings: encodings.into(),
-            ..self.parts.clone()
-        });
+        let etag = self.header(&http::header::ETAG);
+        let etag = etag.as_ref().map(conditions::weakened);
+        let mut extra = self.extra.as_deref().cloned().unwrap_or_default();
+        let others = extra.encodings.iter().filter(|own| own.coding != coding).cloned();
+        extra.encodings = others.chain([Encoded { coding, body, etag }]).collect();
+        let page = Self {
+            extra: extra.boxed(),
+            ..self.copy()
+        };
         // Before the effect: who sees this head sees what the lines up to it did.
         let checked = self.checked.load(Ordering::Acquire);
         page.take_over(self);
         page.checked.store(checked, Ordering::Release);
-        page.codings
-            .fetch_or(self.codings.load(Ordering::Relaxed), Ordering::Relaxed);
+        let codings = self.codings.load(Ordering::Relaxed) | tried(coding);
+        page.codings.store(codings, Ordering::Relaxed);
         page
     }
 
@@ -317,94 +291,85 @@ impl Page {
     }
 
     /// Its tags.
-    pub fn tags(&self) -> &[CompactString] {
-        self.parts.tags.all()
-    }
-
-    /// Its tags, as they were collected.
-    pub fn tag_set(&self) -> &TagSet {
-        &self.parts.tags
+    pub fn tags(&self) -> TagList<'_> {
+        self.head.tags()
     }
 
     /// The ledger's head before its request left.
     pub fn stamp(&self) -> u64 {
-        self.parts.stamp
+        self.stamp
     }
 
     /// When it was complete.
     pub fn stored(&self) -> Moment {
-        self.parts.stored
+        self.stored
     }
 
     /// How old its content is: since it was stored, and what it was then by the app's word.
     pub fn age(&self, now: Moment) -> Duration {
-        let before = self
-            .parts
-            .app
-            .as_ref()
-            .map_or(Duration::ZERO, |app| app.initial_age);
-        now.since(self.parts.stored) + before
+        let before = self.app().map_or(Duration::ZERO, |app| app.initial_age);
+        now.since(self.stored) + before
     }
 
     /// What `Vary` named beyond what always chooses.
     pub fn vary(&self) -> Option<&Selection> {
-        self.parts.vary.as_deref()
+        self.extra.as_ref()?.vary.as_deref()
     }
 
     /// What the app said of how long it lives; `None`: a rule's interval decided when it was stored.
     pub fn app(&self) -> Option<&Freshness> {
-        self.parts.app.as_deref()
+        self.extra.as_ref()?.app.as_ref()
     }
 
     /// A field of its headers, if it has exactly one of that name.
-    pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        let mut values = self.headers().iter().filter(|(own, _)| own == name);
+    pub fn header(&self, name: &HeaderName) -> Option<HeaderValue> {
+        let mut values = self.headers().filter(|(own, _)| *own == name);
         match (values.next(), values.next()) {
-            (Some((_, value)), None) => Some(value),
+            (Some((_, value)), None) => Some(value.into()),
             _ => None,
         }
     }
 
     /// The same content, confirmed by the app (RFC 9111 section 4.3.4): other headers and another lifetime, and the stamp
     /// as before, since its content is as old as that.
-    pub fn confirmed(
-        &self,
-        headers: Box<[(HeaderName, HeaderValue)]>,
-        app: Option<Box<Freshness>>,
-        stored: Moment,
-    ) -> Self {
-        let page = Self::new(Parts {
-            headers,
-            stored,
+    pub fn confirmed(&self, headers: &HeaderMap, app: Option<Freshness>, stored: Moment) -> Self {
+        let (head, body) = Head::new(self.tags(), headers, self.body.clone());
+        let extra = Extra {
             app,
-            ..self.parts.clone()
-        });
-        page.visited
-            .store(self.visited.load(Ordering::Relaxed), Ordering::Relaxed);
-        page
+            ..self.extra.as_deref().cloned().unwrap_or_default()
+        };
+        Self {
+            head,
+            body,
+            stored,
+            extra: extra.boxed(),
+            visited: AtomicU64::new(self.visited.load(Ordering::Relaxed)),
+            ..self.copy()
+        }
     }
 
     /// A 404 or a 410: it lives for the rule's `negative` and has no stale window.
     pub fn is_negative(&self) -> bool {
-        matches!(self.parts.status, StatusCode::NOT_FOUND | StatusCode::GONE)
+        matches!(self.status, StatusCode::NOT_FOUND | StatusCode::GONE)
     }
 
     /// It was stored by this route, under the paths, key and tags that the rule still has.
     pub fn fits(&self, plan: &Plan) -> bool {
-        self.parts.fingerprint == plan.fingerprint && self.parts.route == plan.route
+        // The same but where the configuration has changed since.
+        Arc::ptr_eq(&self.owner, &plan.owner) || self.owner.is_as(&plan.owner)
     }
 
     /// The page as it would have been stored under `plan`, to be checked anew against all
     /// lines since its stamp. What an unsafe request or a failure left on it stays.
     pub fn under(&self, plan: &Plan) -> Result<Self, TooManyTags> {
-        let tags = plan.tags(self.parts.key.path());
-        let page = Self::new(Parts {
-            route: plan.route.clone(),
-            rule: plan.name.clone(),
-            fingerprint: plan.fingerprint,
-            tags: self.parts.tags.under(&tags)?,
-            ..self.parts.clone()
-        });
+        let tags = self.tags().under(&plan.tags(self.key.path()))?;
+        let (head, body) = self.head.under(tags.list(), self.body.clone());
+        let page = Self {
+            owner: plan.owner.clone(),
+            head,
+            body,
+            ..self.copy()
+        };
         page.take_over(self);
         Ok(page)
     }
@@ -412,10 +377,10 @@ impl Page {
     /// What purges select it by.
     pub fn facts(&self) -> Facts<'_> {
         Facts {
-            route: &self.parts.route,
-            host: self.parts.key.host(),
-            path: self.parts.key.path(),
-            tags: Tags::Known(self.parts.tags.all()),
+            route: &self.owner.route,
+            host: self.key.host(),
+            path: self.key.path(),
+            tags: Tags::Known(self.tags()),
         }
     }
 
@@ -507,33 +472,43 @@ impl Page {
 
     /// What it takes of the memory budget: body and its encodings, headers, tags, key and bookkeeping, in bytes.
     pub fn weight(&self) -> u64 {
-        let headers: usize = self
-            .parts
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                mem::size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
-            })
-            .sum();
+        let body = if self.body.len() > head::SHORT {
+            self.body.len() + SHARED
+        } else {
+            // In one piece with the head.
+            0
+        };
+        let variant = if self.key.is_variant() {
+            variants::BOOKKEEPING
+        } else {
+            0
+        };
         let total = size_of::<Self>()
-            + BOOKKEEPING
-            + self.parts.key.weight()
-            + headers
-            + self
-                .parts
-                .vary
-                .as_ref()
-                .map_or(0, |vary| size_of::<Selection>() + vary.weight())
-            + self.parts.app.as_ref().map_or(0, |_| size_of::<Freshness>())
-            + if self.parts.key.is_variant() {
-                variants::BOOKKEEPING
-            } else {
-                0
-            }
-            + self.parts.tags.weight()
-            + self.parts.body.len()
-            + self.parts.encodings.iter().map(Encoded::weight).sum::<usize>();
+            + COUNTS
+            + PIECE
+            + SLOT
+            + self.key.weight()
+            + variant
+            + self.head.weight()
+            + body
+            + self.extra.as_ref().map_or(0, |extra| extra.weight());
         total as u64
+    }
+}
+
+impl Extra {
+    fn boxed(self) -> Option<Box<Self>> {
+        let is_empty = self.encodings.is_empty() && self.vary.is_none() && self.app.is_none();
+        (!is_empty).then(|| Box::new(self))
+    }
+
+    /// Its bytes in memory.
+    fn weight(&self) -> usize {
+        let vary = |vary: &Selection| size_of::<Selection>() + PIECE + vary.weight();
+        size_of::<Self>()
+            + 2 * PIECE
+            + self.vary.as_deref().map_or(0, vary)
+            + self.encodings.iter().map(Encoded::weight).sum::<usize>()
     }
 }
 

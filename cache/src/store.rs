@@ -156,7 +156,7 @@ impl Store {
         if page.fits(plan) {
             return Some(page.clone());
         }
-        let is_of_use = page.route() == &plan.route && page.app().is_some() == plan.app_decides();
+        let is_of_use = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
         let adopted = is_of_use.then(|| page.under(plan).ok().map(Arc::new)).flatten();
         let Some(adopted) = adopted else {
             self.remove(page);

@@ -88,18 +88,15 @@ impl World {
         let plan = &lookup.plan;
         Arc::new(Page::new(Parts {
             key: lookup.key.clone(),
-            route: plan.route.clone(),
-            rule: plan.name.clone(),
-            fingerprint: plan.fingerprint,
+            owner: plan.owner.clone(),
             status: StatusCode::OK,
-            headers: Box::default(),
+            headers: HeaderMap::new(),
             body: body.join(",").into(),
             tags: TagSet::default(),
             stamp: 0,
             stored: Moment(self.count),
             tagged: false,
             compressible: false,
-            encodings: Box::default(),
             vary: Some(vary).filter(|vary| !vary.is_empty()).map(Box::new),
             app: None,
         }))

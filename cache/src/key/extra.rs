@@ -11,7 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
 use super::{alike, seed};
-use crate::control::{self, Named};
+use crate::{
+    control::{self, Named},
+    weight::{PIECE, SHARED},
+};
 
 /// Everything that chooses a variant together is at most so long, in bytes; a request with more passes through. Next.js's
 /// router state of a deep page takes a few hundred.
@@ -56,9 +59,12 @@ impl Extra {
 
     /// Its bytes on the heap.
     pub(super) fn weight(&self) -> usize {
-        let field = |field: &Field| size_of::<Field>() + field.name.as_str().len() + field.value.len();
-        let cookie = |cookie: &Cookie| size_of::<Cookie>() + cookie.name.len() + cookie.value.len();
+        let field =
+            |field: &Field| size_of::<Field>() + field.name.as_str().len() + field.value.len() + 2 * SHARED;
+        let cookie =
+            |cookie: &Cookie| size_of::<Cookie>() + cookie.name.len() + cookie.value.len() + 2 * PIECE;
         size_of::<Self>()
+            + 5 * PIECE
             + self.forwarded_host.as_ref().map_or(0, |host| host.len())
             + self.headers.iter().map(field).sum::<usize>()
             + self.variant.iter().map(field).sum::<usize>()

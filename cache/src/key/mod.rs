@@ -34,6 +34,7 @@ use crate::{
     config::Scheme,
     control, path,
     routes::{Plan, Routes, RuleTags},
+    weight::{COUNTS, PIECE},
 };
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -265,7 +266,11 @@ impl Key {
 
     /// Its bytes in memory.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.text.len() + self.extra.as_ref().map_or(0, |extra| extra.weight())
+        size_of::<Self>()
+            + COUNTS
+            + 2 * PIECE
+            + self.text.len()
+            + self.extra.as_ref().map_or(0, |extra| extra.weight())
     }
 }
 

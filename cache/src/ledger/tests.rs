@@ -1,6 +1,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::page::{TagList, TagSet};
 
 fn selector(terms: &[&str]) -> Selector {
     let mut selector = Selector::default();
@@ -34,11 +35,11 @@ fn ledger(lines: impl IntoIterator<Item = Line>) -> Ledger {
     ledger
 }
 
-fn tags(tags: &[&str]) -> Vec<CompactString> {
-    tags.iter().copied().map(CompactString::from).collect()
+fn tags(tags: &[&str]) -> TagSet {
+    TagSet::new(tags.iter().copied(), []).unwrap()
 }
 
-fn facts<'a>(path: &'a str, tags: &'a [CompactString]) -> Facts<'a> {
+fn facts<'a>(path: &'a str, tags: TagList<'a>) -> Facts<'a> {
     Facts {
         route: "shop",
         host: "shop.example.com:8080",
@@ -73,7 +74,7 @@ fn facts<'a>(path: &'a str, tags: &'a [CompactString]) -> Facts<'a> {
 fn ledger_selects(#[case] terms: &[&str], #[case] expected: bool) {
     let ledger = ledger([line(7, terms, Strategy::Expire)]);
     let tags = tags(&["blog", "post:a"]);
-    let facts = facts("/blog/a", &tags);
+    let facts = facts("/blog/a", tags.list());
     assert_eq!(ledger.effect(&facts, 0), expected.then_some(Strategy::Expire));
     assert_eq!(ledger.selects(7, &facts), expected);
     assert!(!ledger.selects(8, &facts));
@@ -87,7 +88,7 @@ fn ledger_selects(#[case] terms: &[&str], #[case] expected: bool) {
 #[case(&["pattern /docs/[slug]"], false)]
 fn ledger_covers_the_data_of_a_page(#[case] terms: &[&str], #[case] expected: bool) {
     let ledger = ledger([line(7, terms, Strategy::Refresh)]);
-    let facts = facts("/_next/data/build-1/blog/a.json", &[]);
+    let facts = facts("/_next/data/build-1/blog/a.json", TagList::default());
     assert_eq!(ledger.effect(&facts, 0).is_some(), expected);
 }
 
@@ -100,7 +101,7 @@ fn ledger_combines_the_lines_after_a_stamp() {
         line(4, &["everything"], Strategy::Refresh),
     ]);
     let effects: Vec<_> = (0..=5)
-        .map(|since| ledger.effect(&facts("/", &[]), since))
+        .map(|since| ledger.effect(&facts("/", TagList::default()), since))
         .collect();
     let expected = [
         Some(Strategy::Delete),
@@ -118,10 +119,10 @@ fn ledger_counts_unknown_tags_as_matching() {
     let ledger = ledger([line(1, &["tag x"], Strategy::Refresh)]);
     let unknown = Facts {
         tags: Tags::Unknown,
-        ..facts("/", &[])
+        ..facts("/", TagList::default())
     };
     assert_eq!(ledger.effect(&unknown, 0), Some(Strategy::Refresh));
-    assert_eq!(ledger.effect(&facts("/", &[]), 0), None);
+    assert_eq!(ledger.effect(&facts("/", TagList::default()), 0), None);
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn ledger_expires_what_lies_before_the_floor() {
     let ledger = Ledger::new();
     ledger.append([], 10, 0);
     ledger.append([line(30, &["path /x"], Strategy::Refresh)], 30, 20);
-    let facts = facts("/", &[]);
+    let facts = facts("/", TagList::default());
     assert_eq!(ledger.effect(&facts, 10), Some(Strategy::Expire));
     assert_eq!(ledger.effect(&facts, 20), None);
     assert_eq!(ledger.lines_after(10), None);
@@ -161,15 +162,21 @@ fn ledger_is_bounded_and_forgets_nothing_that_mattered() {
         0,
     );
     assert_eq!(ledger.lines_after(1).unwrap().len(), MAX_LINES);
-    assert_eq!(ledger.effect(&facts("/gone", &[]), 0), Some(Strategy::Delete));
-    assert_eq!(ledger.effect(&facts("/other", &[]), 1), None);
+    assert_eq!(
+        ledger.effect(&facts("/gone", TagList::default()), 0),
+        Some(Strategy::Delete)
+    );
+    assert_eq!(ledger.effect(&facts("/other", TagList::default()), 1), None);
 }
 
 #[test]
 fn ledger_starts_anew() {
     let ledger = ledger([line(9, &["everything"], Strategy::Delete)]);
     ledger.reset();
-    assert_eq!((ledger.head(), ledger.effect(&facts("/", &[]), 0)), (0, None));
+    assert_eq!(
+        (ledger.head(), ledger.effect(&facts("/", TagList::default()), 0)),
+        (0, None)
+    );
     assert_eq!(
         ledger.append([line(3, &["everything"], Strategy::Refresh)], 3, 0),
         [3]

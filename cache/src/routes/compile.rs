@@ -7,7 +7,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Plan, Prerender, Routes, Shadowed, prerender::PrerenderError};
+use super::{Owner, Plan, Prerender, Routes, Shadowed, prerender::PrerenderError};
 use crate::{
     config::{Config, Query, Route, Rule, Secret},
     hostname::{Hostname, HostnameError},
@@ -247,13 +247,15 @@ fn compile_rule(
         HeaderValue::from_static("no-store")
     });
     Plan {
-        route: name.clone(),
-        name: rule.name.as_str().into(),
+        owner: Arc::new(Owner {
+            route: name.clone(),
+            rule: rule.name.as_str().into(),
+            fingerprint: fingerprint(rule),
+        }),
         rule: rule.clone(),
         origin: route.origin.clone(),
         hostnames: hostnames.clone(),
         suspend: route.suspend,
-        fingerprint: fingerprint(rule),
         patterns: patterns.into(),
         tags: tags.into(),
         cache_control,
@@ -346,8 +348,8 @@ impl Routes {
                 Some(winner) => self.shadowed.push(Shadowed {
                     hostname: hostname.map(Hostname::to_string),
                     path: pattern.as_str().to_owned(),
-                    loser: (plan.route.clone(), plan.name.clone()),
-                    winner: (winner.route.clone(), winner.name.clone()),
+                    loser: (plan.owner.route.clone(), plan.owner.rule.clone()),
+                    winner: (winner.owner.route.clone(), winner.owner.rule.clone()),
                 }),
                 None => *place = Some(plan.clone()),
             }

@@ -47,10 +47,8 @@ pub struct Routes {
 /// One rule of one route, ready for visits.
 #[derive(Debug)]
 pub struct Plan {
-    /// Name of the route.
-    pub route: Arc<str>,
-    /// Name of the rule.
-    pub name: Arc<str>,
+    /// What its pages are known by to be its own.
+    pub owner: Arc<Owner>,
     /// The rule as configured.
     pub rule: config::Rule,
     /// How the app is asked.
@@ -59,8 +57,6 @@ pub struct Plan {
     pub hostnames: Arc<[String]>,
     /// Everything passes through.
     pub suspend: bool,
-    /// Of the rule's paths, key and tags: pages made under another fingerprint are checked anew.
-    pub fingerprint: u64,
     patterns: Box<[Pattern]>,
     tags: Box<[Template]>,
     cache_control: HeaderValue,
@@ -68,6 +64,17 @@ pub struct Plan {
     origin_headers: Arc<[(HeaderName, HeaderValue)]>,
     prerender: Box<[Prerender]>,
     key_headers: Box<[HeaderName]>,
+}
+
+/// Which rule of which route, in which state. All pages that are stored under it share it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Name of the IsrRoute.
+    pub route: Arc<str>,
+    /// Name of the rule.
+    pub rule: Arc<str>,
+    /// Of the rule's paths, key and tags: pages made under another fingerprint are checked anew.
+    pub fingerprint: u64,
 }
 
 /// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
@@ -129,6 +136,13 @@ impl Routes {
     /// Patterns that never hold, for the status of the route that loses.
     pub fn shadowed(&self) -> &[Shadowed] {
         &self.shadowed
+    }
+}
+
+impl Owner {
+    /// Both are one to a page: of the same route, with the same paths, key and tags.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.route == other.route
     }
 }
 

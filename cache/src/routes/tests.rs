@@ -10,7 +10,7 @@ use crate::{
 
 fn found<'a>(routes: &'a Routes, host: &str, path: &str) -> Option<(&'a str, &'a str)> {
     let plan = routes.find(host, path)?;
-    Some((&plan.route, &plan.name))
+    Some((&plan.owner.route, &plan.owner.rule))
 }
 
 #[rstest]
@@ -127,7 +127,9 @@ fn routes_fingerprint_follows_paths_key_and_tags() {
     let fingerprint = |change: fn(&mut config::Rule)| {
         let mut rule = mk_rule("r", &["/a"]);
         change(&mut rule);
-        mk_routes(vec![mk_route("r", &[], vec![rule])]).plans()[0].fingerprint
+        mk_routes(vec![mk_route("r", &[], vec![rule])]).plans()[0]
+            .owner
+            .fingerprint
     };
     let same = fingerprint(|_| ());
     assert_eq!(fingerprint(|rule| rule.name = "other".into()), same);
@@ -220,6 +222,6 @@ fn routes_data_is_where_its_page_is(#[case] path: &str, #[case] name: &str, #[ca
         ],
     )]);
     let plan = routes.find("a.com", path).unwrap();
-    assert_eq!(&*plan.name, name);
+    assert_eq!(&*plan.owner.rule, name);
     assert_eq!(plan.tags(path).to_vec(), tags);
 }

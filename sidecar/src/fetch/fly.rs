@@ -3,7 +3,6 @@
 mod validate;
 
 use std::{
-    borrow::Cow,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -21,7 +20,7 @@ use coppice_cache::{
     ledger::{Facts, Tags},
     lifetime,
     outcome::Outcome,
-    page::{Page, Parts, TagSet},
+    page::{Page, Parts, TagList},
     react,
     store::Inserted,
 };
@@ -172,7 +171,7 @@ impl Pilot {
             return false;
         }
         let facts = Facts {
-            route: &plan.route,
+            route: &plan.owner.route,
             host: key.host(),
             path: key.path(),
             tags: Tags::Unknown,
@@ -226,7 +225,7 @@ impl Pilot {
                 if let Some(validator) = page.header(&of_page)
                     && !(of_page == header::ETAG && page.is_tagged())
                 {
-                    request.headers_mut().insert(condition, validator.clone());
+                    request.headers_mut().insert(condition, validator);
                 }
             }
         }
@@ -284,7 +283,7 @@ impl Pilot {
             }
             Collected::Whole(body) => {
                 let page = Arc::new(self.page(&answer, body, storable, compressible));
-                let stored = self.store(&page, &tags);
+                let stored = self.store(&page);
                 self.flight.enter(Phase::Landed { page, stored });
                 self.flight.tee.reveal();
                 if stored {
@@ -292,7 +291,7 @@ impl Pilot {
                 }
             }
             Collected::Paced => {
-                self.land(Some(&tags));
+                self.land(Some(tags.list()));
                 self.flight.enter(Phase::Over(answer));
                 self.flight.tee.reveal();
             }
@@ -397,37 +396,34 @@ impl Pilot {
 
     fn page(&self, answer: &Answer, body: Bytes, storable: Storable, compressible: bool) -> Page {
         let plan = &self.lookup.plan;
-        let mut headers = Cow::Borrowed(&*answer.headers);
+        let mut headers = HeaderMap::clone(&answer.headers);
         // Only a 200 has conditions.
         let tagged = answer.status == StatusCode::OK && !headers.contains_key(header::ETAG);
         if tagged {
-            headers.to_mut().insert(header::ETAG, conditions::tag_of(&body));
+            headers.insert(header::ETAG, conditions::tag_of(&body));
         }
         Page::new(Parts {
             key: self.lookup.key.clone(),
-            route: plan.route.clone(),
-            rule: plan.name.clone(),
-            fingerprint: plan.fingerprint,
+            owner: plan.owner.clone(),
             status: answer.status,
-            headers: headers::compact(&headers),
+            headers,
             compressible: compressible && body.len() as u64 >= coding::LEAST,
             body,
             tags: storable.tags,
             stamp: self.ticket.stamp(),
             stored: self.shared.clock.now(),
             tagged,
-            encodings: Box::default(),
             vary: Some(storable.vary).filter(|vary| !vary.is_empty()).map(Box::new),
-            app: storable.app.map(Box::new),
+            app: storable.app,
         })
     }
 
     /// Stores the page unless something overtook the flight. Both under one lock: a reset either finds the flight in the
     /// air or the page in the store.
-    fn store(&self, page: &Arc<Page>, tags: &TagSet) -> bool {
+    fn store(&self, page: &Arc<Page>) -> bool {
         let shared = &self.shared;
         let mut flights = shared.flights.lock();
-        let clear = flights.land(&self.ticket, Some(tags), &shared.ledger) == Landing::Clear;
+        let clear = flights.land(&self.ticket, Some(page.tags()), &shared.ledger) == Landing::Clear;
         if !clear {
             return false;
         }
@@ -452,7 +448,7 @@ impl Pilot {
         inserted == Inserted::Stored
     }
 
-    fn land(&self, tags: Option<&TagSet>) -> Landing {
+    fn land(&self, tags: Option<TagList<'_>>) -> Landing {
         self.shared
             .flights
             .lock()

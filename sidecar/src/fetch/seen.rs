@@ -101,7 +101,7 @@ impl Fetcher {
             if page.fits(plan) {
                 return Some(page);
             }
-            let is_own = page.route() == &plan.route && page.app().is_some() == plan.app_decides();
+            let is_own = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
             is_own.then(|| page.under(plan).ok().map(Arc::new))?
         };
         let (page, mut refused) = match self.find(lookup, headers, peek) {

@@ -139,7 +139,9 @@ impl Answers<'_> {
                 own: false,
             },
             // Who has the page already does not read it; the flight goes on.
-            Met::NotModified => shape::not_modified(headers.iter()),
+            Met::NotModified => {
+                shape::not_modified(headers.iter().map(|(name, value)| (name, value.clone())))
+            }
             Met::Failed => shape::failed(),
         };
         if stored && !shape.own {

@@ -60,7 +60,7 @@ impl Shape {
         match form {
             Form::Whole { coding, .. } => whole(page, *coding),
             Form::NotModified { coding } => {
-                let mut shape = not_modified(page.headers().iter().map(|(name, value)| (name, value)));
+                let mut shape = not_modified(page.headers().map(|(name, value)| (name, value.into())));
                 encode(&mut shape.headers, page, *coding);
                 shape.headers.remove(CONTENT_ENCODING);
                 shape
@@ -83,7 +83,7 @@ impl Shape {
 fn headers(page: &Page) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(page.headers().len() + OWN_HEADERS);
     for (name, value) in page.headers() {
-        headers.append(name, value.clone());
+        headers.append(name, value.into());
     }
     headers
 }
@@ -117,10 +117,10 @@ fn encode(headers: &mut HeaderMap, page: &Page, coding: Option<Coding>) -> Optio
 }
 
 /// 304 for an answer with these headers. `Last-Modified` only where no tag says it better.
-pub(super) fn not_modified<'a>(all: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Shape {
+pub(super) fn not_modified<'a>(all: impl Iterator<Item = (&'a HeaderName, HeaderValue)>) -> Shape {
     let mut headers = HeaderMap::with_capacity(NOT_MODIFIED.len() + OWN_HEADERS);
     for (name, value) in all.filter(|(name, _)| NOT_MODIFIED.contains(name)) {
-        headers.append(name, value.clone());
+        headers.append(name, value);
     }
     if headers.contains_key(ETAG) {
         headers.remove(LAST_MODIFIED);

@@ -14,7 +14,7 @@ use coppice_cache::{
     page::{Page, Parts, TagSet},
     time::Moment,
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use support::stage::Stage;
 
@@ -90,18 +90,15 @@ impl Desk {
         let plan = &routes.plans()[0];
         let page = Page::new(Parts {
             key: Arc::new(Key::new(Scheme::Http, "a.test", path, "").unwrap()),
-            route: plan.route.clone(),
-            rule: plan.name.clone(),
-            fingerprint: plan.fingerprint,
+            owner: plan.owner.clone(),
             status: StatusCode::OK,
-            headers: Box::default(),
+            headers: HeaderMap::new(),
             body: vec![b'x'; bytes].into(),
             tags: TagSet::new(tags.iter().copied(), []).unwrap(),
             stamp: 0,
             stored: Moment(stored),
             tagged: false,
             compressible: false,
-            encodings: Box::default(),
             vary: None,
             app: None,
         });

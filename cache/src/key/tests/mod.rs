@@ -122,7 +122,7 @@ fn key_is_visited_again_only_where_a_visit_would_come() {
     let all = routes(|_| ());
     let again = all.revisit(&key).expect("it is reachable");
     assert_eq!(again.key, key);
-    assert_eq!(again.plan.name.as_ref(), "all");
+    assert_eq!(again.plan.owner.rule.as_ref(), "all");
     assert!(
         routes(|rule| rule.query = Query::Allow(vec![]))
             .revisit(&key)

@@ -333,7 +333,7 @@ impl Stored {
             },
             stale_seconds: lifetime.stale_until.map(|span| span.as_secs()),
             stamp: page.stamp(),
-            all_tags: page.tags().iter().map(ToString::to_string).collect(),
+            all_tags: page.tags().iter().map(str::to_owned).collect(),
             purged_by: strongest.map(|line| line.sequence),
             purges: (reasons.lines.iter())
                 .map(|line| PurgeState::of(line, view.sweeper.as_ref()))

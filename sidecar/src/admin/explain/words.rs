@@ -23,7 +23,7 @@ pub(super) fn matched(
         let pattern = plan.pattern(path).map_or(path, |pattern| pattern.as_str());
         return format!(
             "Route {}, rule {}: its pattern {pattern} matches.",
-            plan.route, plan.name
+            plan.owner.route, plan.owner.rule
         );
     }
     if let Err(reason) = path::check(path) {

@@ -155,10 +155,9 @@ impl RuleState {
             ("set-cookie", rule.overrides.set_cookie),
             ("authorization", rule.overrides.authorization),
         ];
-        let shadowed = routes
-            .shadowed()
-            .iter()
-            .filter(|shadowed| (&shadowed.loser.0, &shadowed.loser.1) == (&plan.route, &plan.name));
+        let shadowed = routes.shadowed().iter().filter(|shadowed| {
+            (&shadowed.loser.0, &shadowed.loser.1) == (&plan.owner.route, &plan.owner.rule)
+        });
         let shadowed: Vec<_> = shadowed
             .map(|shadowed| {
                 let (route, rule) = &shadowed.winner;
@@ -167,8 +166,8 @@ impl RuleState {
             })
             .collect();
         Self {
-            route: plan.route.to_string(),
-            rule: plan.name.to_string(),
+            route: plan.owner.route.to_string(),
+            rule: plan.owner.rule.to_string(),
             hostnames: few(&plan.hostnames),
             paths: few(&rule.paths),
             path_count: rule.paths.len(),

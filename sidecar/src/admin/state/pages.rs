@@ -156,7 +156,7 @@ fn is_wanted(page: &Page, wanted: &Wanted) -> bool {
     let (of, rule) = (route.split('/').next().unwrap_or_default(), route.split_once('/'));
     page.key().path().starts_with(path.as_str())
         && (route.is_empty() || &**page.route() == of && rule.is_none_or(|(_, rule)| &**page.rule() == rule))
-        && (tag.is_empty() || page.tags().iter().any(|own| own == tag.as_str()))
+        && (tag.is_empty() || page.tags().iter().any(|own| own == tag))
 }
 
 fn rank(page: &Page, sort: Sort, routes: &Routes, now: Moment) -> u64 {
@@ -197,7 +197,7 @@ impl PageState {
             bytes: page.body().len() as u64,
             encodings: EncodingState::all_of(page),
             weight: page.weight(),
-            tags: few(page.tags()),
+            tags: few(&page.tags().iter().collect::<Vec<_>>()),
             tag_count: page.tags().len(),
             age_seconds: age.as_secs(),
             next_revalidation_seconds: match fresh_for {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coppice_cache::{
     coding,
     freshness::Arrival,
-    headers, judge,
+    judge,
     key::Lookup,
     page::Page,
     verdict::{self, Verdict},
@@ -46,10 +46,9 @@ impl Pilot {
         if page.is_compressible() {
             coding::vary(&mut headers);
         }
-        let headers = headers::compact(&headers);
         let now = self.shared.clock.now();
-        let page = Arc::new(page.confirmed(headers, Some(Box::new(confirmed.app)), now));
-        let stored = self.store(&page, page.tag_set());
+        let page = Arc::new(page.confirmed(&headers, Some(confirmed.app), now));
+        let stored = self.store(&page);
         self.flight.enter(Phase::Landed { page, stored });
         true
     }

@@ -1,0 +1,79 @@
+//! What a stored page takes beyond its body, counted: it may become less, and more only on purpose.
+
+mod support;
+
+use std::{ops::Range, sync::Arc};
+
+use coppice_cache::routes::Routes;
+use coppice_sidecar::{Sidecar, config::Settings};
+use support::{Peer, answering, run, settings, stage};
+use tokio::net::TcpStream;
+
+/// How many pages are counted, after [`WARM`] others have made grow whatever grows at first.
+const PAGES: u32 = 4000;
+const WARM: u32 = 1000;
+const BODY: usize = 1024;
+/// What an allocator takes for each piece of memory, beside what is asked of it.
+const PIECE: i64 = 16;
+
+/// A page as the bench's app gives it.
+fn answer(head: &str) -> String {
+    let path = head.split(' ').nth(1).expect("a request line");
+    let name = path.rsplit('/').next().expect("a path");
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {BODY}\r\n\
+         Cache-Control: public, max-age=86400\r\nETag: \"{BODY}-{name}\"\r\nCache-Tag: page-{name}\r\n\
+         X-Render: {name}\r\n\r\n{}",
+        "x".repeat(BODY)
+    )
+}
+
+async fn visit(visitor: &mut Peer, pages: Range<u32>) {
+    for page in pages {
+        let request = format!("GET /store/{BODY}/{page} HTTP/1.1\r\nHost: 127.0.0.1:12345\r\n\r\n");
+        visitor.say(&request).await;
+        let head = visitor.head().await;
+        assert!(head.contains("x-coppice-cache: miss"), "{head}");
+        visitor.exactly(BODY).await.expect("a whole page");
+    }
+}
+
+#[test]
+fn page_takes_little_beyond_its_body_and_all_of_it_is_weighed() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (mut visitor, site) = runtime.block_on(async {
+        let settings = Settings {
+            memory: 64 << 20,
+            ..settings(answering(answer).await)
+        };
+        let sidecar = Sidecar::bind(settings).unwrap();
+        let site = sidecar.site().clone();
+        let mut rule = stage::rule();
+        rule.tags.clear();
+        let routes = Routes::compile(&stage::config(rule)).unwrap();
+        site.routes.store(Arc::new(routes));
+        let stream = TcpStream::connect(run(sidecar).address).await.unwrap();
+        let mut visitor = Peer::over(stream);
+        visit(&mut visitor, 0..WARM).await;
+        (visitor, site)
+    });
+    let store = site.fetcher.store();
+    let (pages, weight) = (store.len(), store.bytes());
+    let counted = allocation_counter::measure(|| {
+        runtime.block_on(visit(&mut visitor, WARM..WARM + PAGES));
+    });
+    assert_eq!(store.len() - pages, PAGES as usize, "every page is stored");
+    let each = |sum: i64| sum / i64::from(PAGES);
+    let taken = each(counted.bytes_current + counted.count_current * PIECE);
+    let weighed = each((store.bytes() - weight) as i64);
+    let beyond = taken - BODY as i64;
+    println!(
+        "{beyond} bytes beyond the body in {:.1} pieces, {weighed} weighed",
+        counted.count_current as f64 / f64::from(PAGES)
+    );
+    assert!(beyond <= 520, "{beyond} bytes beyond the body");
+    assert!(weighed >= taken, "{taken} bytes, of which {weighed} are weighed");
+}
