@@ -90,8 +90,10 @@ impl Sidecar {
 
     /// As [`Sidecar::bind`], with other limits.
     pub fn bind_with(settings: Settings, limits: Limits) -> Result<Self, BindError> {
-        let listener = bind(settings.listen, "visitors")?;
-        let admin = settings.admin.map(|address| bind(address, "admin")).transpose()?;
+        let listener = bind(settings.listen, "visitors", limits.user_timeout)?;
+        let admin = (settings.admin)
+            .map(|address| bind(address, "admin", limits.user_timeout))
+            .transpose()?;
         let standing = Standing {
             configured: settings.control.is_some(),
             ..Standing::default()
@@ -203,7 +205,11 @@ fn site(settings: Settings, limits: Limits) -> Site {
     }
 }
 
-fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, BindError> {
+fn bind(
+    address: SocketAddr,
+    purpose: &'static str,
+    user_timeout: Duration,
+) -> Result<TcpListener, BindError> {
     let bound = || {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
@@ -212,6 +218,11 @@ fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, BindE
         )?;
         // A restarted sidecar takes its port over from connections that are still closing.
         socket.set_reuse_address(true)?;
+        // What is accepted takes it over. A socket that refuses it still works; other systems do not know it.
+        #[cfg(target_os = "linux")]
+        let _ = socket.set_tcp_user_timeout(Some(user_timeout));
+        #[cfg(not(target_os = "linux"))]
+        let _ = user_timeout;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(4096)?;

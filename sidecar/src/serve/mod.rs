@@ -49,6 +49,11 @@ pub struct Limits {
     /// Time for a request's head, idle time before it included: above the 60 s for which load balancers keep idle
     /// connections, so that it is they who close.
     pub head_time: Duration,
+    /// How long a connection lasts of whose bytes the visitor takes none, because it is gone or does not read (TCP user
+    /// timeout, RFC 5482). A receiver opens its window only once it has read most of a small buffer, or half a MiB of a
+    /// large one: in the 15 minutes for which Linux goes on without an acknowledgement anyway, a visitor has to read some
+    /// hundred bytes a second.
+    pub user_timeout: Duration,
     /// Concurrent requests on one HTTP/2 connection.
     pub streams: u32,
     /// How long the app may take to begin an answer that is only passed through.
@@ -65,6 +70,7 @@ impl Default for Limits {
             connections: 10_000,
             head_bytes: 64 << 10,
             head_time: Duration::from_secs(75),
+            user_timeout: Duration::from_mins(15),
             streams: 256,
             patience: pass::PATIENCE,
             drain: drain::LIMIT,

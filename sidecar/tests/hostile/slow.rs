@@ -1,8 +1,9 @@
 //! Visitors who take their time, and apps that do: each holds what is theirs, and nobody else waits for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use coppice_sidecar::serve::Limits;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -145,6 +146,34 @@ async fn slow_readers_of_what_passes_through_slow_down_the_app_and_not_the_memor
     drop(reader);
 }
 
+#[cfg(target_os = "linux")] // elsewhere nothing ends them
+#[tokio::test]
+async fn slow_readers_that_have_stopped_are_let_go() {
+    let (told, let_go) = tokio::sync::oneshot::channel();
+    let told = Arc::new(Mutex::new(Some(told)));
+    let address = crate::support::app(move |mut peer| {
+        let told = told.clone();
+        async move {
+            peer.head().await;
+            peer.say("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+            let chunk = "x".repeat(0x1_0000);
+            while peer.stream.write_all(chunk.as_bytes()).await.is_ok() {}
+            let told = told.lock().take();
+            told.unwrap().send(()).unwrap();
+        }
+    })
+    .await;
+    let limits = Limits {
+        user_timeout: HEAD_TIME,
+        ..Limits::default()
+    };
+    let sidecar = start(settings(address), limits);
+    let mut reader = sidecar.connect().await;
+    reader.say("GET /endless HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    reader.head().await;
+    soon(let_go).await.unwrap();
+}
+
 #[tokio::test]
 async fn slow_pages_are_waited_for_and_hot_ones_are_not() {
     let (go, gone) = tokio::sync::watch::channel(false);
@@ -162,7 +191,7 @@ async fn slow_pages_are_waited_for_and_hot_ones_are_not() {
     .await;
     let world = World::before(&address);
     assert_eq!(world.get("/hot", "").await.outcome(), "MISS");
-    let world = std::sync::Arc::new(world);
+    let world = Arc::new(world);
     let waiting: Vec<_> = (0..100)
         .map(|number| {
             let world = world.clone();
