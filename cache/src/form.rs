@@ -67,7 +67,7 @@ impl Form {
             // Ranges are of the body as it is stored; who refuses that gets the whole in another form.
             let refused = coding.is_some() && accepted.is_some_and(|accepted| accepted.refuses_identity());
             if range && !lookup.head && !refused && conditions::if_range(asked, &validators) {
-                match range::wanted(asked, page.body().len() as u64) {
+                match range::wanted(asked, page.bytes().len() as u64) {
                     Wanted::Whole => {}
                     Wanted::One(part) => return Self::Part(part),
                     Wanted::Several(parts) => return Self::Parts(parts),

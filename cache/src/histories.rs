@@ -288,7 +288,7 @@ impl World {
         let verdict = verdict::decide(page.as_deref(), &self.plan, &self.ledger, self.moment());
         prop_assert_eq!(verdict, self.expected(path), "visit of {}", PATHS[path]);
         // What is served is what the model holds: no failure and no overtaken flight has touched it.
-        let body = page.as_ref().map(|page| page.body().to_vec());
+        let body = page.as_ref().map(|page| page.bytes().to_vec());
         let known = self.pages[path]
             .as_ref()
             .map(|known| known.version.to_string().into_bytes());

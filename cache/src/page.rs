@@ -3,14 +3,14 @@
 //! Parts never change; a page is replaced as a whole. What changes is a handful of atomics, so that a hit takes no lock:
 //! how far the ledger has been checked and what that found, the last visit, and when the app may be asked again.
 
-mod head;
+mod content;
 mod tags;
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,9 +18,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use self::head::Head;
+use self::content::Content;
 pub use self::{
-    head::{Fields, Value},
+    content::{Fields, Value},
     tags::{TagList, TagSet, TooManyTags},
 };
 
@@ -34,11 +34,13 @@ use crate::{
     routes::{Owner, Plan},
     time::Moment,
     variants,
-    weight::{COUNTS, PIECE, SHARED},
+    weight::{COUNTS, PIECE},
 };
 
-/// Visits are noted this coarsely, so that hits on one page do not fight for its cache line.
-const VISIT_GRAIN: Duration = Duration::from_secs(1);
+/// Visits are noted this coarsely, in milliseconds, so that hits on one page do not fight for its cache line.
+const VISIT_GRAIN: u64 = 1000;
+/// How coarsely times to ask the app again are kept, in milliseconds: for years, in half the bytes of a [`Moment`].
+const RETRY_GRAIN: u64 = 100;
 
 /// What a page's slot in the cache takes, whose table may have grown to twice what it needs.
 const SLOT: usize = 96;
@@ -50,12 +52,16 @@ fn tried(coding: Coding) -> u8 {
     coding.bit() << TRIED
 }
 
+/// So many grains of time pass up to a moment, the last of them not always in whole.
+fn grains(moment: u64, grain: u64) -> u32 {
+    u32::try_from(moment.div_ceil(grain)).unwrap_or(u32::MAX)
+}
+
 /// A stored page.
 pub struct Page {
     key: Arc<Key>,
     owner: Arc<Owner>,
-    head: Head,
-    body: Bytes,
+    content: Content,
     stamp: u64,
     stored: Moment,
     extra: Option<Box<Extra>>,
@@ -71,10 +77,10 @@ pub struct Page {
     codings: AtomicU8,
     /// The page was checked against all lines up to here, and `effect` is what they do to it. Only ever rises.
     checked: AtomicU64,
-    /// The last visit, as a [`Moment`].
-    visited: AtomicU64,
-    /// The app failed and is not asked again before this, as a [`Moment`]; 0: it may be asked.
-    retry_at: AtomicU64,
+    /// The last visit: the end of its [`VISIT_GRAIN`], as a number of these. 0: there was none.
+    visited: AtomicU32,
+    /// The app failed and is not asked again before this, as a number of [`RETRY_GRAIN`]s; 0: it may be asked.
+    retry_at: AtomicU32,
 }
 
 /// What most pages do not have.
@@ -120,7 +126,7 @@ impl fmt::Debug for Page {
         f.debug_struct("Page")
             .field("key", &self.key)
             .field("status", &self.status)
-            .field("bytes", &self.body.len())
+            .field("bytes", &self.bytes().len())
             .field("stamp", &self.stamp)
             .field("effect", &self.effect())
             .finish_non_exhaustive()
@@ -130,7 +136,6 @@ impl fmt::Debug for Page {
 impl Page {
     /// A page that no line has been checked against since its stamp, visited now.
     pub fn new(parts: Parts) -> Self {
-        let (head, body) = Head::new(parts.tags.list(), &parts.headers, parts.body);
         let extra = Extra {
             encodings: Box::default(),
             vary: parts.vary,
@@ -139,8 +144,7 @@ impl Page {
         Self {
             key: parts.key,
             owner: parts.owner,
-            head,
-            body,
+            content: Content::new(parts.tags.list(), &parts.headers, parts.body),
             stamp: parts.stamp,
             stored: parts.stored,
             extra: extra.boxed(),
@@ -151,8 +155,8 @@ impl Page {
             effect: AtomicU8::new(0),
             codings: AtomicU8::new(0),
             checked: AtomicU64::new(parts.stamp),
-            visited: AtomicU64::new(0),
-            retry_at: AtomicU64::new(0),
+            visited: AtomicU32::new(0),
+            retry_at: AtomicU32::new(0),
         }
     }
 
@@ -162,15 +166,14 @@ impl Page {
         Self {
             key: self.key.clone(),
             owner: self.owner.clone(),
-            head: self.head.clone(),
-            body: self.body.clone(),
+            content: self.content.clone(),
             extra: self.extra.clone(),
             outcome: AtomicU8::new(0),
             effect: AtomicU8::new(0),
             codings: AtomicU8::new(encodings.fold(0, |set, own| set | tried(own.coding))),
             checked: AtomicU64::new(self.stamp),
-            visited: AtomicU64::new(0),
-            retry_at: AtomicU64::new(0),
+            visited: AtomicU32::new(0),
+            retry_at: AtomicU32::new(0),
             ..*self
         }
     }
@@ -197,12 +200,17 @@ impl Page {
 
     /// What visitors may see of the app's headers.
     pub fn headers(&self) -> Fields<'_> {
-        self.head.fields()
+        self.content.fields()
     }
 
-    /// The identity body.
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    /// The identity body, to be kept beyond the page.
+    pub fn body(&self) -> Bytes {
+        self.content.body()
+    }
+
+    /// The bytes of the identity body.
+    pub fn bytes(&self) -> &[u8] {
+        self.content.bytes()
     }
 
     /// The app gave it no `ETag`, and the one that it has is of our making.
@@ -252,9 +260,9 @@ impl Page {
 
     /// Both have one and the same body.
     pub fn has_body_of(&self, other: &Self) -> bool {
-        let (own, others) = (self.body(), other.body());
+        let (own, others) = (self.bytes(), other.bytes());
         // A short one is copied with what is in one piece with it.
-        let is_copy = || own.len() <= head::SHORT && self.stamp == other.stamp && own == others;
+        let is_copy = || own.len() <= content::SHORT && self.stamp == other.stamp && own == others;
         let is_same = own.as_ptr() == others.as_ptr() && own.len() == others.len();
         // Of two empty bodies nobody can tell, and they need no coding.
         !own.is_empty() && (is_same || is_copy())
@@ -292,7 +300,7 @@ impl Page {
 
     /// Its tags.
     pub fn tags(&self) -> TagList<'_> {
-        self.head.tags()
+        self.content.tags()
     }
 
     /// The ledger's head before its request left.
@@ -333,17 +341,15 @@ impl Page {
     /// The same content, confirmed by the app (RFC 9111 section 4.3.4): other headers and another lifetime, and the stamp
     /// as before, since its content is as old as that.
     pub fn confirmed(&self, headers: &HeaderMap, app: Option<Freshness>, stored: Moment) -> Self {
-        let (head, body) = Head::new(self.tags(), headers, self.body.clone());
         let extra = Extra {
             app,
             ..self.extra.as_deref().cloned().unwrap_or_default()
         };
         Self {
-            head,
-            body,
+            content: self.content.confirmed(headers),
             stored,
             extra: extra.boxed(),
-            visited: AtomicU64::new(self.visited.load(Ordering::Relaxed)),
+            visited: AtomicU32::new(self.visited.load(Ordering::Relaxed)),
             ..self.copy()
         }
     }
@@ -363,11 +369,9 @@ impl Page {
     /// lines since its stamp. What an unsafe request or a failure left on it stays.
     pub fn under(&self, plan: &Plan) -> Result<Self, TooManyTags> {
         let tags = self.tags().under(&plan.tags(self.key.path()))?;
-        let (head, body) = self.head.under(tags.list(), self.body.clone());
         let page = Self {
             owner: plan.owner.clone(),
-            head,
-            body,
+            content: self.content.under(tags.list()),
             ..self.copy()
         };
         page.take_over(self);
@@ -423,9 +427,9 @@ impl Page {
 
     /// Notes a visit.
     pub fn visit(&self, now: Moment) {
-        let last = Moment(self.visited.load(Ordering::Relaxed));
-        if last == Moment(0) || now.since(last) >= VISIT_GRAIN {
-            self.visited.fetch_max(now.0, Ordering::Relaxed);
+        let end = grains(now.0.saturating_add(1), VISIT_GRAIN);
+        if self.visited.load(Ordering::Relaxed) < end {
+            self.visited.fetch_max(end, Ordering::Relaxed);
         }
     }
 
@@ -444,19 +448,21 @@ impl Page {
 
     /// Takes over what is known of the visits to the page whose place it takes.
     pub(crate) fn inherit(&self, old: &Self) {
-        self.visit(old.visited());
+        self.visited
+            .fetch_max(old.visited.load(Ordering::Relaxed), Ordering::Relaxed);
         self.outcome
             .store(old.outcome.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// The last visit, to the second.
+    /// The last visit: the end of the second that it was in; the first moment of all where there was none.
     pub fn visited(&self) -> Moment {
-        Moment(self.visited.load(Ordering::Relaxed))
+        Moment(u64::from(self.visited.load(Ordering::Relaxed)) * VISIT_GRAIN)
     }
 
     /// The app failed to give a new page: it is not asked again before `until`, unless a purge comes.
     pub fn back_off(&self, until: Moment) {
-        self.retry_at.store(until.0, Ordering::Relaxed);
+        self.retry_at
+            .store(grains(until.0, RETRY_GRAIN), Ordering::Relaxed);
     }
 
     /// The app failed lately.
@@ -467,17 +473,11 @@ impl Page {
     /// The app has failed, and may be asked again then.
     pub fn retry_at(&self) -> Option<Moment> {
         let until = self.retry_at.load(Ordering::Relaxed);
-        (until > 0).then_some(Moment(until))
+        (until > 0).then(|| Moment(u64::from(until) * RETRY_GRAIN))
     }
 
     /// What it takes of the memory budget: body and its encodings, headers, tags, key and bookkeeping, in bytes.
     pub fn weight(&self) -> u64 {
-        let body = if self.body.len() > head::SHORT {
-            self.body.len() + SHARED
-        } else {
-            // In one piece with the head.
-            0
-        };
         let variant = if self.key.is_variant() {
             variants::BOOKKEEPING
         } else {
@@ -489,8 +489,7 @@ impl Page {
             + SLOT
             + self.key.weight()
             + variant
-            + self.head.weight()
-            + body
+            + self.content.weight()
             + self.extra.as_ref().map_or(0, |extra| extra.weight());
         total as u64
     }

@@ -128,7 +128,7 @@ impl World {
     }
 
     fn check(page: &Page, values: &Values) -> Result<(), TestCaseError> {
-        let body = std::str::from_utf8(page.body()).expect("text");
+        let body = std::str::from_utf8(page.bytes()).expect("text");
         let made_for: BTreeMap<_, _> = body
             .split(',')
             .filter_map(|field| field.split_once('='))

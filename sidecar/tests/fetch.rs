@@ -141,7 +141,7 @@ async fn fetch_gives_the_whole_new_page_where_the_old_one_may_serve() {
     app.chunk("w").await;
     app.chunk("").await;
     match soon(visitor).await.unwrap() {
-        Fetched::Page { page, stored, .. } => assert_eq!((&page.body()[..], stored), (&b"new"[..], true)),
+        Fetched::Page { page, stored, .. } => assert_eq!((page.bytes(), stored), (&b"new"[..], true)),
         other => panic!("not the new page: {other:?}"),
     }
     assert_eq!(read(beside).await.unwrap(), "new");

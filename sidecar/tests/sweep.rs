@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use coppice_cache::{ledger::Strategy, verdict::Verdict};
-use coppice_sidecar::sweep::{Report, Sweeper};
+use coppice_sidecar::sweep::{HOT, Report, Sweeper};
 use support::{
     rig::{OK, Rig, everything, path},
     soon,
@@ -89,7 +89,7 @@ async fn sweep_leaves_cold_pages_to_their_next_visit() {
     let mut rig = Rig::new().await;
     let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
     rig.store("/a", "old").await;
-    tokio::time::advance(Duration::from_mins(10)).await;
+    tokio::time::advance(HOT + Duration::from_secs(1)).await;
     sweeper.sweep(vec![rig.purge(1, everything(), Strategy::Refresh)]);
     assert_eq!(counts(finished(&sweeper, 1).await), (1, 0, 0));
     assert!(rig.is_quiet());

@@ -37,6 +37,8 @@ pub(super) struct Cookie {
 /// What most keys do not have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Extra {
+    /// Hash of all of the key but the variant; without any of this it is that of the key.
+    pub(super) base: u64,
     /// Where it is another than the host.
     pub(super) forwarded_host: Option<Box<str>>,
     /// The rule's own headers, as far as they are sent, sorted by name.

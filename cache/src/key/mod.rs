@@ -55,12 +55,10 @@ pub(crate) fn seed() -> &'static ahash::RandomState {
 pub struct Key {
     /// First, so that unequal keys part at once.
     hash: u64,
-    /// Hash of all but the variant.
-    base: u64,
     scheme: Scheme,
     /// Host, path, and `?query` where a parameter counts.
     text: Box<str>,
-    host_end: u32,
+    host_end: u16,
     path_end: u32,
     extra: Option<Box<Extra>>,
 }
@@ -131,11 +129,11 @@ impl Key {
     ) -> Self {
         let mut text = String::with_capacity(host.len() + path.len() + most);
         text.push_str(host);
-        let host_end = text.len() as u32;
+        let host_end = text.len() as u16;
         text.push_str(path);
         let path_end = text.len() as u32;
         push_query(&mut text);
-        let extra = (!extra.is_empty()).then(|| Box::new(extra));
+        let mut extra = (!extra.is_empty()).then(|| Box::new(extra));
         let base = match extra.as_deref() {
             Some(extra) if !extra.is_variant_alone() => seed().hash_one((
                 scheme,
@@ -146,10 +144,12 @@ impl Key {
             )),
             _ => seed().hash_one((scheme, &text)),
         };
-        let variant = extra.as_ref().map_or(&[][..], |extra| &extra.variant);
+        let hash = extra.as_deref_mut().map_or(base, |extra| {
+            extra.base = base;
+            extra::hash_of(base, &extra.variant)
+        });
         Self {
-            hash: extra::hash_of(base, variant),
-            base,
+            hash,
             scheme,
             text: text.into_boxed_str(),
             host_end,
@@ -161,11 +161,12 @@ impl Key {
     /// The same page in another variant.
     fn with_variant(&self, variant: Box<[Field]>) -> Self {
         let extra = Extra {
+            base: self.base(),
             variant,
             ..self.extra.as_deref().cloned().unwrap_or_default()
         };
         Self {
-            hash: extra::hash_of(self.base, &extra.variant),
+            hash: extra::hash_of(extra.base, &extra.variant),
             extra: (!extra.is_empty()).then(|| Box::new(extra)),
             ..self.clone()
         }
@@ -229,7 +230,7 @@ impl Key {
 
     /// The same for all variants of a page, and with hardly any doubt for no other page in this process.
     pub fn base(&self) -> u64 {
-        self.base
+        self.extra.as_ref().map_or(self.hash, |extra| extra.base)
     }
 
     /// The field of this name is part of the key, with this value (its lines joined); `None`: it is not part of it.

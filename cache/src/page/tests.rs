@@ -70,7 +70,7 @@ fn page_knows_what_its_last_visitor_got() {
     new.inherit(&old);
     assert_eq!(
         (new.last_outcome(), new.visited()),
-        (Some(Outcome::Stale), Moment(5))
+        (Some(Outcome::Stale), Moment(1000))
     );
 }
 
@@ -102,12 +102,19 @@ fn page_weighs_all_of_itself() {
 #[test]
 fn page_notes_visits_to_the_second() {
     let page = mk_page(&mk_plan(|_| ()), "/a", 0, 1);
-    page.visit(Moment(5));
-    assert_eq!(page.visited(), Moment(5));
-    page.visit(Moment(900));
-    assert_eq!(page.visited(), Moment(5));
-    page.visit(Moment(1005));
-    assert_eq!(page.visited(), Moment(1005));
-    page.visit(Moment(7));
-    assert_eq!(page.visited(), Moment(1005));
+    assert_eq!(page.visited(), Moment(0));
+    for (visit, visited) in [(0, 1000), (999, 1000), (1000, 2000), (7, 2000), (5500, 6000)] {
+        page.visit(Moment(visit));
+        assert_eq!(page.visited(), Moment(visited), "{visit}");
+    }
+}
+
+#[test]
+fn page_is_asked_for_again_no_sooner_than_it_may_be() {
+    let page = mk_page(&mk_plan(|_| ()), "/a", 0, 1);
+    assert_eq!(page.retry_at(), None);
+    page.back_off(Moment(1001));
+    assert!(page.is_backing_off(Moment(1001)) && !page.is_backing_off(Moment(1100)));
+    page.back_off(Moment(u64::MAX));
+    assert!(page.is_backing_off(Moment(1 << 38)));
 }

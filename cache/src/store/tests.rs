@@ -162,7 +162,7 @@ fn store_keeps_what_was_left_on_a_page_that_is_encoded() {
     assert!(store.encode(&page, Coding::Gzip, vec![1; 10].into()));
     let encoded = store.get(&mk_key("/a")).unwrap();
     assert_eq!(encoded.effect(), Some(Purge::Refresh));
-    assert_eq!(encoded.visited(), Moment(5000));
+    assert_eq!(encoded.visited(), Moment(6000));
     assert!(encoded.is_backing_off(Moment(8999)));
     purge(2, Purge::Delete);
     assert_eq!(encoded.check(&ledger), Some(Purge::Delete));

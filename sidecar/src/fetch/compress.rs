@@ -92,13 +92,13 @@ async fn make(store: Arc<Store>, key: &Key, coding: Coding) {
     // Another page may have taken the place of the one that was asked for.
     page.try_out(coding);
     let mut room = store.reserve();
-    let bytes = page.body().len() as u64;
+    let bytes = page.bytes().len() as u64;
     if !room.grow(bytes + TABLES + WINDOWS.min(2 * bytes)) {
         page.give_up(coding);
         return;
     }
     let made = tokio::task::spawn_blocking(move || {
-        if let Some(body) = compress(page.body(), coding) {
+        if let Some(body) = compress(page.bytes(), coding) {
             store.encode(&page, coding, body);
         }
         drop(room);

@@ -71,7 +71,7 @@ impl Shape {
             Form::Unsatisfiable => {
                 let text = "Nothing of the range that was asked for is there.\n";
                 let mut shape = own(StatusCode::RANGE_NOT_SATISFIABLE, text);
-                let range = content_range(None, page.body().len());
+                let range = content_range(None, page.bytes().len());
                 shape.headers.insert(CONTENT_RANGE, range);
                 shape.headers.insert(ACCEPT_RANGES, BYTES);
                 shape
@@ -90,7 +90,7 @@ fn headers(page: &Page) -> HeaderMap {
 
 fn whole(page: &Page, coding: Option<Coding>) -> Shape {
     let mut headers = headers(page);
-    let body = encode(&mut headers, page, coding).unwrap_or_else(|| page.body().clone());
+    let body = encode(&mut headers, page, coding).unwrap_or_else(|| page.body());
     if page.status() == StatusCode::OK {
         headers.insert(ACCEPT_RANGES, BYTES);
     }
@@ -155,7 +155,7 @@ fn own(status: StatusCode, text: &str) -> Shape {
 
 fn one_part(page: &Page, part: &Range<u64>) -> Shape {
     let mut headers = headers(page);
-    headers.insert(CONTENT_RANGE, content_range(Some(part), page.body().len()));
+    headers.insert(CONTENT_RANGE, content_range(Some(part), page.bytes().len()));
     partial(headers, page.body().slice(bytes(part)))
 }
 
@@ -174,10 +174,10 @@ fn several_parts(page: &Page, parts: &Parts) -> Shape {
         let _ = write!(
             head,
             "Content-Range: {}\r\n\r\n",
-            range_words(part, page.body().len())
+            range_words(part, page.bytes().len())
         );
         body.extend_from_slice(head.as_bytes());
-        body.extend_from_slice(&page.body()[bytes(part)]);
+        body.extend_from_slice(&page.bytes()[bytes(part)]);
     }
     body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     let media = format!("multipart/byteranges; boundary={boundary}");

@@ -141,7 +141,7 @@ async fn admin_page_filters_and_sorts(#[case] query: &str, #[case] expected: &[&
     desk.put("/b/1", &["red", "blue"], 3, 2);
     desk.put("/b/2", &["blue"], 2, 3);
     for (at, path) in ["/a", "/b/1", "/b/2"].into_iter().enumerate() {
-        desk.page(path).visit(Moment(10 + at as u64));
+        desk.page(path).visit(Moment(1000 * (10 + at as u64)));
     }
     let state = desk.state(query).await;
     let pages = state["pages"].as_array().unwrap();

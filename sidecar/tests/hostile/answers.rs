@@ -330,7 +330,7 @@ async fn each(method: &str, headers: &str) {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     // Only what was whole is a page.
     for page in world.site.fetcher.store().pages() {
-        let body = String::from_utf8_lossy(page.body()).into_owned();
+        let body = String::from_utf8_lossy(page.bytes()).into_owned();
         assert!(["hello", "clean", ""].contains(&body.as_str()), "{body}");
         assert!(
             page.headers()

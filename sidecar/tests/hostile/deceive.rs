@@ -120,7 +120,7 @@ async fn invariant_5_no_path_deceives_where_every_path_is_a_page() {
     assert!(
         pages
             .iter()
-            .all(|page| !String::from_utf8_lossy(page.body()).contains("victim"))
+            .all(|page| !String::from_utf8_lossy(page.bytes()).contains("victim"))
     );
     // Those that are in normal form are pages, so the test would see it if one held the victim's name.
     assert!(pages.len() > 10, "{}", pages.len());

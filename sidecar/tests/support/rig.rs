@@ -217,7 +217,7 @@ pub fn streamed(fetched: Fetched) -> Streamed {
 /// The body that a visitor gets who had no old page, if it does not break off: a small one may be whole at once.
 pub async fn body(fetched: Fetched) -> Option<String> {
     match fetched {
-        Fetched::Page { page, .. } => Some(String::from_utf8(page.body().to_vec()).unwrap()),
+        Fetched::Page { page, .. } => Some(String::from_utf8(page.bytes().to_vec()).unwrap()),
         other => read(streamed(other)).await,
     }
 }

@@ -164,7 +164,7 @@ fn rank(page: &Page, sort: Sort, routes: &Routes, now: Moment) -> u64 {
         Sort::Visited => u64::MAX - page.visited().0,
         Sort::Newest => u64::MAX - page.stored().0,
         Sort::Oldest => page.stored().0,
-        Sort::Size => u64::MAX - page.body().len() as u64,
+        Sort::Size => u64::MAX - page.bytes().len() as u64,
         Sort::Path => 0,
         Sort::Due => {
             let key = page.key();
@@ -194,7 +194,7 @@ impl PageState {
             route: page.route().to_string(),
             rule: page.rule().to_string(),
             status: page.status().as_u16(),
-            bytes: page.body().len() as u64,
+            bytes: page.bytes().len() as u64,
             encodings: EncodingState::all_of(page),
             weight: page.weight(),
             tags: few(&page.tags().iter().collect::<Vec<_>>()),

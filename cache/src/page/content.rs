@@ -1,8 +1,8 @@
-//! What a page keeps beside its body, and a body that is short, in one piece of memory: many pages are small, and what
-//! is told of them is to take less than they do.
+//! What is in a page, in one piece of memory but for a long body: many pages are small, and what is told of them is to
+//! take less than they do.
 //!
 //! ```text
-//! block: length of the tags, tags │ for each field the length of its value, value │ body, where it is short
+//! block: lengths of tags and body │ tags │ for each field the length of its value, value │ body, where it is short
 //! names: the fields' names, one list for all pages that have the same
 //! ```
 
@@ -17,8 +17,8 @@ use crate::weight::{COUNTS, PIECE, SHARED};
 
 /// A body of so many bytes or less is kept in the block.
 pub(super) const SHORT: usize = 4 << 10;
-/// Bytes of the length of the tags.
-const TAGS: usize = 2;
+/// Two lengths of two bytes: tags and what is there of a body are shorter than these can tell.
+const LENGTHS: usize = 4;
 
 /// Values that answers of many apps have; they take no room of a page's own.
 static KNOWN: [HeaderValue; 16] = [
@@ -58,11 +58,13 @@ struct Names {
     shared: bool,
 }
 
-/// Tags and header fields.
+/// Tags, header fields and body.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct Content {
     names: Arc<Names>,
     block: Bytes,
+    /// A body that is not in the block.
+    long: Option<Box<Bytes>>,
 }
 
 /// The header fields of a page.
@@ -127,9 +129,8 @@ impl Names {
     }
 }
 
-impl Head {
-    /// Puts together what a page has; with it the body, which a short one shares the block with.
-    pub(super) fn new(tags: TagList<'_>, headers: &HeaderMap, body: Bytes) -> (Self, Bytes) {
+impl Content {
+    pub(super) fn new(tags: TagList<'_>, headers: &HeaderMap, body: Bytes) -> Self {
         let mut fields = Vec::with_capacity(headers.values().map(|value| value.len() + 2).sum());
         for value in headers.values() {
             if let Some(known) = KNOWN.iter().position(|known| known == value) {
@@ -139,41 +140,70 @@ impl Head {
                 fields.extend_from_slice(value.as_bytes());
             }
         }
-        Self::join(Names::of(headers), tags, &fields, body)
+        let names = Names::of(headers);
+        if body.len() > SHORT {
+            let long = Some(Box::new(body));
+            Self {
+                long,
+                ..Self::join(names, tags, &fields, &[])
+            }
+        } else {
+            Self::join(names, tags, &fields, &body)
+        }
     }
 
-    /// The same fields with other tags. `body` is the one of this head.
-    pub(super) fn under(&self, tags: TagList<'_>, body: Bytes) -> (Self, Bytes) {
-        let end = self.block.len() - inside(&body);
-        let fields = &self.block[self.fields_at()..end];
-        Self::join(self.names.clone(), tags, fields, body)
+    /// The same with other headers.
+    pub(super) fn confirmed(&self, headers: &HeaderMap) -> Self {
+        Self::new(self.tags(), headers, self.body())
     }
 
-    fn join(names: Arc<Names>, tags: TagList<'_>, fields: &[u8], body: Bytes) -> (Self, Bytes) {
+    /// The same with other tags.
+    pub(super) fn under(&self, tags: TagList<'_>) -> Self {
+        let (fields, body) = (self.fields_at(), self.body_at());
+        Self {
+            long: self.long.clone(),
+            ..Self::join(
+                self.names.clone(),
+                tags,
+                &self.block[fields..body],
+                &self.block[body..],
+            )
+        }
+    }
+
+    fn join(names: Arc<Names>, tags: TagList<'_>, fields: &[u8], body: &[u8]) -> Self {
         let tags = tags.written();
-        let before = TAGS + tags.len() + fields.len();
-        let inside = inside(&body);
-        let mut block = Vec::with_capacity(before + inside);
-        // The most that tags take is less than this holds.
-        block.extend_from_slice(&(tags.len() as u16).to_le_bytes());
-        block.extend_from_slice(tags);
-        block.extend_from_slice(fields);
-        block.extend_from_slice(&body[..inside]);
-        let block = Bytes::from(block);
-        let body = if inside > 0 { block.slice(before..) } else { body };
-        (Self { names, block }, body)
+        let mut block = Vec::with_capacity(LENGTHS + tags.len() + fields.len() + body.len());
+        for length in [tags.len(), body.len()] {
+            block.extend_from_slice(&(length as u16).to_le_bytes());
+        }
+        for part in [tags, fields, body] {
+            block.extend_from_slice(part);
+        }
+        Self {
+            names,
+            block: block.into(),
+            long: None,
+        }
+    }
+
+    /// Those of the tags, and of what is there of the body.
+    fn lengths(&self) -> (usize, usize) {
+        let [tag, tags, body, bodies] = self.block.first_chunk().copied().unwrap_or_default();
+        let length = |low, high| usize::from(u16::from_le_bytes([low, high]));
+        (length(tag, tags), length(body, bodies))
     }
 
     fn fields_at(&self) -> usize {
-        TAGS + self.tags().written().len()
+        LENGTHS + self.lengths().0
+    }
+
+    fn body_at(&self) -> usize {
+        self.block.len() - self.lengths().1
     }
 
     pub(super) fn tags(&self) -> TagList<'_> {
-        let length = self
-            .block
-            .first_chunk()
-            .map_or(0, |length| u16::from_le_bytes(*length));
-        TagList::read(&self.block[TAGS..TAGS + usize::from(length)])
+        TagList::read(&self.block[LENGTHS..self.fields_at()])
     }
 
     pub(super) fn fields(&self) -> Fields<'_> {
@@ -184,15 +214,27 @@ impl Head {
         }
     }
 
-    /// What it takes on the heap, with its body where that is short, in bytes.
-    pub(super) fn weight(&self) -> usize {
-        self.names.weight() + self.block.len() + SHARED
+    /// The body, to be kept beyond the page.
+    pub(super) fn body(&self) -> Bytes {
+        match &self.long {
+            Some(body) => Bytes::clone(body),
+            None => self.block.slice(self.body_at()..),
+        }
     }
-}
 
-/// How much of a body is in the block.
-fn inside(body: &Bytes) -> usize {
-    Some(body.len()).filter(|length| *length <= SHORT).unwrap_or(0)
+    /// The bytes of the body.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.long {
+            Some(body) => body,
+            None => &self.block[self.body_at()..],
+        }
+    }
+
+    /// What it takes on the heap, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        let long = |body: &Bytes| size_of::<Bytes>() + PIECE + body.len() + SHARED;
+        self.names.weight() + self.block.len() + SHARED + self.long.as_deref().map_or(0, long)
+    }
 }
 
 /// Writes a number, seven bits a byte, the lowest first.
@@ -271,8 +313,8 @@ mod tests {
     use super::*;
     use crate::{mk::mk_headers, page::TagSet};
 
-    fn read(head: &Head) -> HeaderMap {
-        let fields = head.fields();
+    fn read(content: &Content) -> HeaderMap {
+        let fields = content.fields();
         let mut headers = HeaderMap::with_capacity(fields.len());
         for (name, value) in fields {
             headers.append(name, value.into());
@@ -280,9 +322,16 @@ mod tests {
         headers
     }
 
+    fn same(content: &Content, tags: &TagSet, headers: &HeaderMap, body: &Bytes) -> bool {
+        content.tags().written() == tags.list().written()
+            && read(content) == *headers
+            && content.body() == body
+            && content.bytes() == body
+    }
+
     proptest! {
         #[test]
-        fn head_gives_back_what_was_put_in(
+        fn content_gives_back_what_was_put_in(
             fields in prop::collection::vec(("(etag|vary|x-[a-c])", "(Accept-Encoding|1|[ -~]{0,300})"), 0..8),
             tags in prop::collection::vec("[a-zé]{1,20}", 0..5),
             others in prop::collection::vec("[a-z]{1,20}", 0..3),
@@ -292,26 +341,26 @@ mod tests {
             let headers = mk_headers(&fields.iter().map(String::as_str).collect::<Vec<_>>());
             let body = Bytes::from(vec![7; length]);
             let tags = TagSet::new([""], tags.iter().map(String::as_str)).unwrap();
-            let (head, own) = Head::new(tags.list(), &headers, body.clone());
-            prop_assert_eq!((read(&head), &own), (headers.clone(), &body));
-            prop_assert_eq!(head.tags().written(), tags.list().written());
+            let content = Content::new(tags.list(), &headers, body.clone());
+            prop_assert!(same(&content, &tags, &headers, &body));
             let others = tags.list().under(&others).unwrap();
-            let (head, own) = head.under(others.list(), own);
-            prop_assert_eq!((read(&head), own), (headers, body));
-            prop_assert_eq!(head.tags().written(), others.list().written());
+            let content = content.under(others.list());
+            prop_assert!(same(&content, &others, &headers, &body));
+            let headers = mk_headers(&["etag: x"]);
+            prop_assert!(same(&content.confirmed(&headers), &others, &headers, &body));
         }
     }
 
     #[test]
-    fn head_shares_names_and_known_values() {
-        let head = |fields: &[&str]| Head::new(TagList::default(), &mk_headers(fields), Bytes::new()).0;
-        let one = head(&["x-head-names: a", "content-type: text/html"]);
-        let other = head(&["x-head-names: b", "content-type: text/plain"]);
+    fn content_shares_names_and_known_values() {
+        let content = |fields: &[&str]| Content::new(TagList::default(), &mk_headers(fields), Bytes::new());
+        let one = content(&["x-content: a", "content-type: text/html"]);
+        let other = content(&["x-content: b", "content-type: text/plain"]);
         assert!(Arc::ptr_eq(&one.names, &other.names));
-        assert!(!Arc::ptr_eq(&one.names, &head(&["x-head-names: a"]).names));
-        assert_eq!(one.block.len(), TAGS + "_a_".len());
+        assert!(!Arc::ptr_eq(&one.names, &content(&["x-content: a"]).names));
+        assert_eq!(one.block.len(), LENGTHS + "_a_".len());
         let many: Vec<_> = (0..=MAX_NAMES).map(|name| format!("x-{name}: a")).collect();
-        let own = head(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        let own = content(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(!own.names.shared && own.weight() > one.weight() + MAX_NAMES * size_of::<HeaderName>());
     }
 }
