@@ -10,12 +10,18 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
+use crate::serve::socket::Exchange;
+
 /// What a streaming body may break off with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's or an answer's body.
 #[derive(Debug)]
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// Of an answer: ends when this is dropped.
+    _exchange: Option<Exchange>,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -28,15 +34,30 @@ enum Kind {
 }
 
 impl Body {
+    const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            _exchange: None,
+        }
+    }
+
+    /// The exchange ends with this body.
+    pub fn ends(self, exchange: Exchange) -> Self {
+        Self {
+            _exchange: Some(exchange),
+            ..self
+        }
+    }
+
     /// No body.
     pub const fn empty() -> Self {
-        Self(Kind::Whole(None))
+        Self::of(Kind::Whole(None))
     }
 
     /// A body that is all there; shares the bytes.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self(Kind::Whole((!bytes.is_empty()).then_some(bytes)))
+        Self::of(Kind::Whole((!bytes.is_empty()).then_some(bytes)))
     }
 
     /// A body that arrives piece by piece. An error ends it as broken off, never as whole.
@@ -45,7 +66,7 @@ impl Body {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
+        Self::of(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
     }
 }
 
@@ -57,7 +78,7 @@ impl Default for Body {
 
 impl From<Incoming> for Body {
     fn from(body: Incoming) -> Self {
-        Self(Kind::Incoming(body))
+        Self::of(Kind::Incoming(body))
     }
 }
 
@@ -69,7 +90,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx),
@@ -77,7 +98,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Incoming(body) => body.is_end_stream(),
             Kind::Stream(body) => body.is_end_stream(),
@@ -85,7 +106,7 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Incoming(body) => body.size_hint(),
             Kind::Stream(body) => body.size_hint(),

@@ -7,7 +7,13 @@
 //!
 //! Kubernetes sends SIGTERM while endpoints still propagate, so visitors keep arriving for some seconds.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,15 +23,40 @@ use crate::serve::upgrade::Tunnels;
 /// accepting it stays below the 30 s after which Kubernetes kills.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
+/// A stage of leaving. Whether it is reached costs one load; waiting for it takes a lock. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Stage {
+    is_reached: Arc<AtomicBool>,
+    token: CancellationToken,
+}
+
+impl Stage {
+    /// From now on it is reached.
+    pub fn reach(&self) {
+        self.is_reached.store(true, Ordering::Release);
+        self.token.cancel();
+    }
+
+    /// It is reached.
+    pub fn is_reached(&self) -> bool {
+        self.is_reached.load(Ordering::Acquire)
+    }
+
+    /// Returns when it is reached.
+    pub async fn reached(&self) {
+        self.token.cancelled().await;
+    }
+}
+
 /// The stages of leaving, and all connections. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     /// Told to leave; still accepting.
-    pub leaving: CancellationToken,
+    pub leaving: Stage,
     /// Accepts nothing more; each connection ends after the request in hand.
-    pub closing: CancellationToken,
+    pub closing: Stage,
     /// Cut off.
-    pub ended: CancellationToken,
+    pub ended: Stage,
     /// The tasks of all connections.
     pub connections: TaskTracker,
 }
@@ -40,9 +71,9 @@ pub struct Drained {
 impl Drain {
     /// Walks through the stages; `accepting` is the time in which new visitors are still taken.
     pub async fn leave(&self, accepting: Duration, limit: Duration, tunnels: &Tunnels) -> Drained {
-        self.leaving.cancel();
+        self.leaving.reach();
         tokio::time::sleep(accepting).await;
-        self.closing.cancel();
+        self.closing.reach();
         self.connections.close();
         let finished = async {
             self.connections.wait().await;
@@ -52,7 +83,7 @@ impl Drain {
             Ok(()) => 0,
             Err(_) => self.connections.len() + tunnels.count(),
         };
-        self.ended.cancel();
+        self.ended.reach();
         tunnels.end();
         // What is cut off ends as soon as its task runs.
         self.connections.wait().await;

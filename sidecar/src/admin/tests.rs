@@ -130,7 +130,7 @@ async fn the_page_is_text_and_the_words_are_true() {
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     assert_eq!(state["memory"]["budget"], 1 << 20);
     assert_eq!(state["operator"]["error"], "<b>gone</b>");
-    admin.view.site.drain.leaving.cancel();
+    admin.view.site.drain.leaving.reach();
     assert_eq!(
         ask(&admin, OUTSIDE, Method::GET, "/ready", "").await,
         (503, "leaving\n".into())

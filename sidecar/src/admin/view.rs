@@ -38,7 +38,7 @@ impl View {
 
     /// Whether visitors are welcome, and how it stands. The operator's absence is no reason to turn anybody away.
     pub(super) fn ready(&self) -> (bool, String) {
-        if self.site.drain.leaving.is_cancelled() {
+        if self.site.drain.leaving.is_reached() {
             return (false, "leaving".to_owned());
         }
         (true, words(&self.standing.borrow()))

@@ -4,8 +4,8 @@
 //! mind: after it has written all that it has, and before it has an answer to begin.
 //!
 //! ```text
-//! app's connection ─► Relay::say ─► queue ─► Interjecting::poll_flush ─► visitor
-//!                                              │ hyper flushes: what it wrote before is whole
+//! app's connection ─► Relay::say ─► queue ─► Interim::poll_all ─► visitor
+//!                                              │ Socket is flushed: what hyper wrote before is whole
 //! request's future ─► Relay::end ◄─────────────┘ and goes on only once the queue is empty: the answer comes after it
 //! ```
 //!
@@ -27,7 +27,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use super::hop;
 
@@ -72,6 +72,56 @@ impl Interim {
             shared: self.shared.clone(),
             request: queue.request,
         }
+    }
+
+    /// Writes what waits; for a flush of hyper's, which says that what it wrote before is whole.
+    pub(super) fn poll_all<S>(&self, inner: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        self.poll_write(inner, cx, false)
+    }
+
+    /// Writes the rest of what has begun, before anything else is written.
+    pub(super) fn poll_rest<S>(&self, inner: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        self.poll_write(inner, cx, true)
+    }
+
+    fn poll_write<S>(&self, inner: &mut S, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let shared = &*self.shared;
+        if !shared.open.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut queue = shared.queue.lock();
+        if begun && !queue.begun {
+            return Poll::Ready(Ok(()));
+        }
+        while !queue.bytes.is_empty() {
+            let written = ready!(Pin::new(&mut *inner).poll_write(cx, &queue.bytes))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            queue.bytes.advance(written);
+            queue.begun = true;
+        }
+        queue.begun = false;
+        if !queue
+            .connection
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()))
+        {
+            queue.connection = Some(cx.waker().clone());
+        }
+        if let Some(end) = queue.end.take() {
+            end.wake();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -145,99 +195,17 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     head
 }
 
-/// A visitor's connection that interim answers are written to between two flushes of hyper's.
-#[derive(Debug)]
-pub struct Interjecting<S> {
-    inner: S,
-    interim: Interim,
-}
-
-impl<S> Interjecting<S> {
-    /// What [`Interim::relay`] is told goes to `inner`.
-    pub fn over(inner: S, interim: Interim) -> Self {
-        Self { inner, interim }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Interjecting<S> {
-    /// Writes what waits: all of it, or only what has begun.
-    fn poll_interject(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<()>> {
-        let shared = &*self.interim.shared;
-        if !shared.open.load(Ordering::Acquire) {
-            return Poll::Ready(Ok(()));
-        }
-        let mut queue = shared.queue.lock();
-        if begun && !queue.begun {
-            return Poll::Ready(Ok(()));
-        }
-        while !queue.bytes.is_empty() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &queue.bytes))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            queue.bytes.advance(written);
-            queue.begun = true;
-        }
-        queue.begun = false;
-        if !queue
-            .connection
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()))
-        {
-            queue.connection = Some(cx.waker().clone());
-        }
-        if let Some(end) = queue.end.take() {
-            end.wake();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Interjecting<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interject(cx, true))?;
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_interject(cx, false))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interject(cx, true))?;
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Interjecting<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderValue, header::LINK};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::*;
+    use std::time::Duration;
+
+    use super::{
+        super::socket::{Exchanges, Socket},
+        *,
+    };
 
     const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
 
@@ -260,7 +228,12 @@ mod tests {
     async fn interim_heads_are_never_cut_by_what_follows() {
         let (mut visitor, ours) = tokio::io::duplex(7);
         let interim = Interim::default();
-        let mut ours = Interjecting::over(ours, interim.clone());
+        let mut ours = Socket::new(
+            ours,
+            Duration::from_mins(1),
+            interim.clone(),
+            Exchanges::default(),
+        );
         let relay = interim.relay();
         relay.say(StatusCode::EARLY_HINTS, &link());
         let writing = tokio::spawn(async move {

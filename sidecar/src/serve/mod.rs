@@ -6,20 +6,24 @@
 //! ```
 
 pub mod answer;
-pub mod first;
 pub mod hop;
 pub mod interim;
 pub mod pass;
 mod shape;
+pub mod socket;
 pub mod strict;
+mod told;
 pub mod upgrade;
 pub mod visit;
 mod websocket;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -36,8 +40,18 @@ use tokio::{
     time::Instant,
 };
 
-use self::interim::{Interim, Interjecting};
-use crate::{body::Body, config::VisitLine, control, drain, site::Site};
+use self::{
+    interim::Interim,
+    socket::{Exchanges, Socket},
+    told::Told,
+};
+use crate::{
+    body::Body,
+    config::VisitLine,
+    control,
+    drain::{self, Stage},
+    site::Site,
+};
 
 /// What one visitor, or all of them, may take, and how long.
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +60,9 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
-    /// Time for a request's head, idle time before it included: above the 60 s for which load balancers keep idle
-    /// connections, so that it is they who close.
+    /// Time for a request's head, idle time before it included, and for a visitor to take some of what is written to it
+    /// (twice that after an answer at most): above the 60 s for which load balancers keep idle connections, so that it is
+    /// they who close.
     pub head_time: Duration,
     /// How long a connection lasts of whose bytes the visitor takes none, because it is gone or does not read (TCP user
     /// timeout, RFC 5482). A receiver opens its window only once it has read most of a small buffer, or half a MiB of a
@@ -86,6 +101,8 @@ pub struct Visitor {
     pub address: IpAddr,
     /// What is said before an answer.
     pub interim: Interim,
+    /// The requests that are being answered.
+    pub exchanges: Exchanges,
 }
 
 /// An answer, with what became of the request.
@@ -113,7 +130,7 @@ pub async fn listen(site: Arc<Site>, listener: TcpListener, limits: Limits) {
         };
         let (accepted, permit) = tokio::select! {
             biased;
-            () = site.drain.closing.cancelled() => return,
+            () = site.drain.closing.reached() => return,
             accepted = accepted => accepted,
         };
         match accepted {
@@ -137,8 +154,8 @@ fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
+        // See `socket`.
+        .header_read_timeout(None)
         .max_buf_size(limits.head_bytes);
     builder
         .http2()
@@ -163,9 +180,10 @@ async fn connection(
     let visitor = Arc::new(Visitor {
         address: peer.ip(),
         interim: Interim::default(),
+        exchanges: Exchanges::default(),
     });
-    let first = first::FirstBytes::within(head_time, stream);
-    let io = TokioIo::new(Interjecting::over(first, visitor.interim.clone()));
+    let (interim, exchanges) = (visitor.interim.clone(), visitor.exchanges.clone());
+    let io = TokioIo::new(Socket::new(stream, head_time, interim, exchanges));
     let service = service_fn(|request| {
         let (site, visitor) = (site.clone(), visitor.clone());
         async move { Ok::<_, Infallible>(answer(&site, &visitor, request).await) }
@@ -174,26 +192,33 @@ async fn connection(
         let connection = builder.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
         let drain = &site.drain;
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = drain.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = drain.ended.cancelled() => Ok(()),
-                }
-            }
-        };
-        if let Err(error) = ended {
+        let mut ended = unless(&drain.closing, connection.as_mut()).await;
+        if ended.is_none() {
+            connection.as_mut().graceful_shutdown();
+            ended = unless(&drain.ended, connection).await;
+        }
+        if let Some(Err(error)) = ended {
             tracing::debug!(%peer, error, "a connection broke");
         }
     }
     site.metrics.connections.dec();
 }
 
+/// What `work` comes to; `None`: the stage is reached before.
+async fn unless<F: Future>(stage: &Stage, mut work: Pin<&mut F>) -> Option<F::Output> {
+    let mut reached = pin!(stage.reached());
+    let mut told = Told::default();
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => (told.poll(cx, stage.is_reached(), |cx| reached.as_mut().poll(cx))).map(|()| None),
+    })
+    .await
+}
+
 /// Answers one request, and tells those who count or watch.
 pub async fn answer(site: &Arc<Site>, visitor: &Visitor, mut request: Request<Incoming>) -> Response<Body> {
     websocket::open(&mut request);
+    let exchange = visitor.exchanges.begin();
     let version = request.version();
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
@@ -202,7 +227,7 @@ pub async fn answer(site: &Arc<Site>, visitor: &Visitor, mut request: Request<In
     let answered = visit::visit(site, visitor, request.map(Body::from)).await;
     site.metrics.answered(answered.outcome, answered.reason);
     let mut response = answered.response;
-    if site.drain.leaving.is_cancelled() {
+    if site.drain.leaving.is_reached() {
         leave(&mut response, version);
     }
     if let Some((visits, started, method, path)) = watched {
@@ -217,7 +242,11 @@ pub async fn answer(site: &Arc<Site>, visitor: &Visitor, mut request: Request<In
             path,
         });
     }
-    response
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        exchange.never_ends();
+        return response;
+    }
+    response.map(|body| body.ends(exchange))
 }
 
 impl Answered {

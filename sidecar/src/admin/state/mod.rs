@@ -111,7 +111,7 @@ impl State {
             release: env!("CARGO_PKG_VERSION"),
             app: site.passage.upstream.app().to_owned(),
             words: view.ready().1,
-            leaving: site.drain.leaving.is_cancelled(),
+            leaving: site.drain.leaving.is_reached(),
             up_seconds: site.clock.now().since(coppice_cache::time::Moment(0)).as_secs(),
             operator: OperatorState {
                 configured: standing.configured,

@@ -1,0 +1,289 @@
+//! A visitor's connection beneath hyper: it must get on in time, says interim answers between hyper's own writes, and
+//! writes what is small in one piece.
+//!
+//! **In time** means: a request's head is there, and the visitor takes what is written to it, within the limit, or within
+//! twice that after something was written. One timer for the whole connection sees to it, which is set anew only when it
+//! runs out; hyper's own would be made and dropped with each request. While the visitor waits for the sidecar the connection
+//! is in nobody's debt.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use smallvec::SmallVec;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+
+use super::{interim::Interim, told::Told};
+
+/// Up to so many bytes it costs less to copy a head and its body together than to have the kernel gather them.
+const SMALL: usize = 4 << 10;
+
+/// The requests of one connection that are being answered. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Exchanges(Arc<AtomicUsize>);
+
+/// A request that is being answered, until its answer's body has ended.
+#[derive(Debug)]
+pub struct Exchange(Exchanges);
+
+impl Exchanges {
+    /// A request is there.
+    pub fn begin(&self) -> Exchange {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Exchange(self.clone())
+    }
+
+    fn are_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Exchange {
+    /// The connection has changed its protocol: it is never again between two requests.
+    pub fn never_ends(self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A visitor's connection; see above.
+#[derive(Debug)]
+pub struct Socket<S> {
+    inner: S,
+    interim: Interim,
+    exchanges: Exchanges,
+    limit: Duration,
+    deadline: Pin<Box<Sleep>>,
+    told: Told,
+    /// Something was written since the deadline was set.
+    wrote: bool,
+    /// The visitor does not take what was written last.
+    stalled: bool,
+}
+
+impl<S> Socket<S> {
+    /// A connection that has just been accepted.
+    pub fn new(inner: S, limit: Duration, interim: Interim, exchanges: Exchanges) -> Self {
+        Self {
+            inner,
+            interim,
+            exchanges,
+            limit,
+            deadline: Box::pin(tokio::time::sleep(limit)),
+            told: Told::default(),
+            wrote: false,
+            stalled: false,
+        }
+    }
+
+    /// Fails when the visitor has not got on in time.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            let Self { told, deadline, .. } = self;
+            let is_over = deadline.is_elapsed();
+            if told
+                .poll(cx, is_over, |cx| deadline.as_mut().poll(cx))
+                .is_pending()
+            {
+                return Ok(());
+            }
+            let is_served = self.exchanges.are_open() && !self.stalled;
+            if !is_served && !self.wrote {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the visitor did not get on in time",
+                ));
+            }
+            self.wrote = false;
+            self.deadline.as_mut().reset(Instant::now() + self.limit);
+            // It is another wait.
+            self.told = Told::default();
+        }
+    }
+
+    fn note(&mut self, written: &Poll<io::Result<usize>>) {
+        self.stalled = written.is_pending();
+        self.wrote |= matches!(written, Poll::Ready(Ok(1..)));
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // hyper reads also while it answers, to see the visitor go: so this is where time is looked at. Before there is
+        // something to read: who sends a byte now and then is not in time for that.
+        self.check(cx)?;
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Socket<S> {
+    fn poll_write_now(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.note(&written);
+        written
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        ready!(this.interim.poll_rest(&mut this.inner, cx))?;
+        this.poll_write_now(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(this.interim.poll_all(&mut this.inner, cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        ready!(this.interim.poll_rest(&mut this.inner, cx))?;
+        if let [only] = pieces {
+            return this.poll_write_now(cx, only);
+        }
+        if pieces.iter().map(|piece| piece.len()).sum::<usize>() <= SMALL {
+            let mut whole = SmallVec::<[u8; SMALL]>::new();
+            for piece in pieces {
+                whole.extend_from_slice(piece);
+            }
+            return this.poll_write_now(cx, &whole);
+        }
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, pieces);
+        this.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+    const ALMOST: Duration = Duration::from_millis(4999);
+
+    fn socket(room: usize) -> (DuplexStream, Socket<DuplexStream>, Exchanges) {
+        let (visitor, ours) = tokio::io::duplex(room);
+        let exchanges = Exchanges::default();
+        let socket = Socket::new(ours, LIMIT, Interim::default(), exchanges.clone());
+        (visitor, socket, exchanges)
+    }
+
+    /// What comes of reading for so long.
+    async fn read_for(socket: &mut Socket<DuplexStream>, time: Duration) -> Option<io::Result<usize>> {
+        let mut text = Vec::new();
+        tokio::time::timeout(time, socket.read_to_end(&mut text))
+            .await
+            .ok()
+    }
+
+    fn is_over(read: Option<io::Result<usize>>) -> bool {
+        read.is_some_and(|read| read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_and_so_does_a_head_that_drips() {
+        let (visitor, mut socket, _) = socket(64);
+        assert!(is_over(read_for(&mut socket, LIMIT * 2).await));
+        drop(visitor);
+        let (mut visitor, mut socket, _) = self::socket(64);
+        let dripping = async {
+            while visitor.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(LIMIT / 10).await;
+            }
+        };
+        tokio::select! {
+            read = read_for(&mut socket, LIMIT * 2) => assert!(is_over(read)),
+            () = dripping => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_two_requests_a_visitor_has_the_limit_after_the_answer() {
+        let (mut visitor, mut socket, exchanges) = socket(64);
+        for _ in 0..3 {
+            assert!(read_for(&mut socket, ALMOST).await.is_none());
+            let exchange = exchanges.begin();
+            socket.write_all(b"answer").await.unwrap();
+            drop(exchange);
+            visitor.read_exact(&mut [0; 6]).await.unwrap();
+        }
+        assert!(is_over(read_for(&mut socket, LIMIT * 2).await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_answer_or_has_changed_the_protocol_is_left_alone() {
+        let (_visitor, mut socket, exchanges) = socket(64);
+        let exchange = exchanges.begin();
+        assert!(read_for(&mut socket, LIMIT * 10).await.is_none());
+        exchange.never_ends();
+        assert!(read_for(&mut socket, LIMIT * 10).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_is_let_go_and_who_reads_slowly_is_not() {
+        let (mut visitor, mut socket, exchanges) = socket(10);
+        let _exchange = exchanges.begin();
+        for _ in 0..10 {
+            let _ = futures::poll!(std::pin::pin!(socket.write_all(&[0; 20])));
+            assert!(read_for(&mut socket, ALMOST).await.is_none());
+            visitor.read_exact(&mut [0; 10]).await.unwrap();
+        }
+        let _ = futures::poll!(std::pin::pin!(socket.write_all(&[0; 20])));
+        assert!(is_over(read_for(&mut socket, LIMIT * 2).await));
+    }
+
+    #[tokio::test]
+    async fn pieces_arrive_whole_whatever_their_size() {
+        for size in [1, SMALL / 2, SMALL, 3 * SMALL] {
+            let (mut visitor, mut socket, _) = socket(1000);
+            let (head, body) = (vec![b'h'; 100], vec![b'b'; size]);
+            let expected = [&head[..], &body[..]].concat();
+            let writing = tokio::spawn(async move {
+                let mut left = &mut [IoSlice::new(&head), IoSlice::new(&body)][..];
+                while !left.is_empty() {
+                    let written = socket.write_vectored(left).await.unwrap();
+                    IoSlice::advance_slices(&mut left, written);
+                }
+            });
+            let mut text = Vec::new();
+            visitor.read_to_end(&mut text).await.unwrap();
+            writing.await.unwrap();
+            assert!(text == expected, "{size}");
+        }
+    }
+}
