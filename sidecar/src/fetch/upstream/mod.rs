@@ -10,12 +10,14 @@
 //! connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few connections stay warm, the
 //! others run into [`IDLE`]. HTTP/2 requests (gRPC) go over one shared HTTP/2 connection with prior knowledge.
 
+mod connection;
 mod error;
 mod pool;
 mod upload;
 
 use std::{
     error::Error as _,
+    future::poll_fn,
     io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -24,13 +26,14 @@ use std::{
 use http::{Request, Response, StatusCode, Version, header};
 use hyper::{
     body::{Body as _, Incoming},
-    client::conn::{http1, http2},
+    client::conn::http2,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 pub use self::error::UpstreamError;
 use self::{
+    connection::Connection,
     pool::{Lease, Leased, Pool},
     upload::{Upload, watch_upload, within},
 };
@@ -107,11 +110,11 @@ impl Upstream {
             let reused = self.pool.take();
             let fresh = reused.is_none();
             let again = reused.as_ref().and_then(|_| repeatable(&request));
-            let sender = match reused {
-                Some(sender) => sender,
+            let connection = match reused {
+                Some(connection) => connection,
                 None => self.connect(timeout).await?,
             };
-            match self.attempt(sender, request, timeout, upload).await {
+            match self.attempt(connection, request, timeout, upload).await {
                 Ok(response) => return Ok(response),
                 Err(Missed::Unwritten(unwritten)) if !fresh => request = *unwritten,
                 Err(Missed::Unwritten(_)) => return Err(self.closed()),
@@ -125,24 +128,25 @@ impl Upstream {
 
     async fn attempt(
         &self,
-        mut sender: http1::SendRequest<Body>,
+        mut connection: Connection,
         request: Request<Body>,
         timeout: Duration,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, Missed> {
-        // A connection that was just used turns ready when its task has run; one that the app closed says so.
-        if sender.ready().await.is_err() {
+        // One that the app has closed meanwhile says so.
+        let is_ready = poll_fn(|cx| connection.poll_ready(cx)).await;
+        if is_ready.is_err() {
             return Err(Missed::Unwritten(Box::new(request)));
         }
-        let answer = sender.try_send_request(request);
-        let Some(answer) = within(timeout, upload, answer).await else {
+        let answer = connection.sender.try_send_request(request);
+        let Some(answer) = within(timeout, upload, connection.until(answer)).await else {
             return Err(Missed::Failed(self.timed_out(timeout)));
         };
         match answer {
             Ok(response) if hop::is_coded(response.headers()) => Err(Missed::Failed(UpstreamError::Coded {
                 app: self.app.clone(),
             })),
-            Ok(response) => Ok(self.leased(response, sender, upload)),
+            Ok(response) => Ok(self.leased(response, connection, upload)),
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Missed::Unwritten(Box::new(request)),
                 None => Missed::Failed(self.failed(error.into_error())),
@@ -154,15 +158,16 @@ impl Upstream {
     fn leased(
         &self,
         response: Response<Incoming>,
-        sender: http1::SendRequest<Body>,
+        connection: Connection,
         upload: &Arc<Upload>,
     ) -> Response<Body> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            connection.let_go();
             return response.map(Body::from);
         }
         response.map(|body| {
             let lease = Lease {
-                sender,
+                connection,
                 pool: Arc::downgrade(&self.pool),
                 upload: upload.clone(),
             };
@@ -173,22 +178,14 @@ impl Upstream {
             Body::stream(Leased {
                 body,
                 lease: Some(lease),
+                broken: None,
             })
         })
     }
 
-    async fn connect(&self, timeout: Duration) -> Result<http1::SendRequest<Body>, UpstreamError> {
+    async fn connect(&self, timeout: Duration) -> Result<Connection, UpstreamError> {
         let stream = self.dial(timeout).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.failed(error))?;
-        tokio::spawn(async move {
-            // Whoever waits for an answer is told; an idle connection that ends is nobody's concern.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
+        Connection::new(stream).await.map_err(|error| self.failed(error))
     }
 
     async fn dial(&self, timeout: Duration) -> Result<TcpStream, UpstreamError> {
@@ -295,7 +292,8 @@ impl Upstream {
     }
 }
 
-/// The same request once more, if it has no body and a safe method (RFC 9110 section 9.2.2).
+/// The same request once more, if it has no body and a safe method (RFC 9110 section 9.2.2). Nobody is told of interim
+/// answers to it: they are hints, and a copy of whom to tell would be made for every request and used for hardly any.
 fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     if !request.method().is_safe() || !request.body().is_end_stream() {
         return None;
@@ -304,8 +302,6 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
-    // Who is told of interim answers.
-    *again.extensions_mut() = request.extensions().clone();
     Some(again)
 }
 

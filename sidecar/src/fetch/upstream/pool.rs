@@ -11,12 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{IDLE, upload::Upload};
-use crate::body::Body;
+use super::{IDLE, connection::Connection, upload::Upload};
 
 /// Idle connections beyond this many are closed at once.
 const MAX_IDLE: usize = 256;
@@ -31,31 +30,28 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    connection: Connection,
     since: Instant,
 }
 
 impl Pool {
-    pub(super) fn take(&self) -> Option<http1::SendRequest<Body>> {
+    /// One that was idle when it was last looked at; the app may have closed it.
+    pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.lock();
-        loop {
-            let Idle { sender, since } = idle.pop()?;
-            if since.elapsed() >= IDLE {
-                // All below are older still.
-                idle.clear();
-                return None;
-            }
-            if !sender.is_closed() {
-                return Some(sender);
-            }
+        let Idle { connection, since } = idle.pop()?;
+        if since.elapsed() >= IDLE {
+            // All below are older still.
+            idle.clear();
+            return None;
         }
+        Some(connection)
     }
 
-    fn put(self: &Arc<Self>, sender: http1::SendRequest<Body>) {
+    fn put(self: &Arc<Self>, connection: Connection) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             let since = Instant::now();
-            idle.push(Idle { sender, since });
+            idle.push(Idle { connection, since });
         }
         drop(idle);
         if !self.swept.swap(true, Ordering::AcqRel) {
@@ -70,7 +66,7 @@ async fn sweep(pool: Weak<Pool>) {
         tokio::time::sleep(IDLE / 4).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.lock();
-        idle.retain(|idle| idle.since.elapsed() < IDLE && !idle.sender.is_closed());
+        idle.retain(|idle| idle.since.elapsed() < IDLE);
         if idle.is_empty() {
             // Under the lock: who puts a connection in after this sees that nobody sweeps.
             pool.swept.store(false, Ordering::Release);
@@ -82,7 +78,7 @@ async fn sweep(pool: Weak<Pool>) {
 /// A connection that is in use until its answer's body has ended.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pub(super) sender: http1::SendRequest<Body>,
+    pub(super) connection: Connection,
     pub(super) pool: Weak<Pool>,
     pub(super) upload: Arc<Upload>,
 }
@@ -91,10 +87,10 @@ impl Lease {
     pub(super) fn give_back(self) {
         // An app that answered before it had read the request leaves a connection that is of no use.
         if self.upload.whole.load(Ordering::Acquire)
-            && !self.sender.is_closed()
+            && !self.connection.sender.is_closed()
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.put(self.sender);
+            pool.put(self.connection);
         }
     }
 }
@@ -104,6 +100,8 @@ impl Lease {
 pub(super) struct Leased {
     pub(super) body: Incoming,
     pub(super) lease: Option<Lease>,
+    /// What it broke off with, until the next poll.
+    pub(super) broken: Option<hyper::Error>,
 }
 
 impl HttpBody for Leased {
@@ -114,15 +112,24 @@ impl HttpBody for Leased {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let ended = match &frame {
-            None => true,
-            Some(Ok(_)) => self.body.is_end_stream(),
-            Some(Err(_)) => {
-                self.lease = None;
-                false
-            }
+        let Self { body, lease, broken } = &mut *self;
+        if let Some(error) = broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let mut body = Pin::new(body);
+        let frame = match lease {
+            Some(lease) => lease.connection.poll(cx, |cx| body.as_mut().poll_frame(cx)),
+            None => body.poll_frame(cx),
         };
+        let frame = std::task::ready!(frame);
+        if let Some(Err(error)) = frame {
+            self.lease = None;
+            // What came before it may have come in the same turn; whoever gets an error throws away what is unsent.
+            self.broken = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let ended = frame.is_none() || self.body.is_end_stream();
         if ended && let Some(lease) = self.lease.take() {
             lease.give_back();
         }
