@@ -52,6 +52,11 @@ use crate::{
     sweep::Sweeper,
 };
 
+/// Here, so that whatever serves pages has it: the sidecar, and `coppice dev`.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A port could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on {address} for {purpose}: {source}")]

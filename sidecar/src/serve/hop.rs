@@ -29,10 +29,32 @@ const ALWAYS: [HeaderName; 8] = [
 /// on, `trailers`. A length beside `Transfer-Encoding` frames nothing, and whoever comes next would believe it: it goes
 /// too (RFC 9112 section 6.3).
 pub fn strip(headers: &mut HeaderMap) {
+    // Most have none of them, and each removal looks its name up.
+    let (mut of_connection, mut length, mut te) = (false, false, false);
+    for name in headers.keys() {
+        of_connection |= ALWAYS.contains(name);
+        length |= name == CONTENT_LENGTH;
+        te |= name == TE;
+    }
+    if length {
+        one_length(headers);
+    }
+    if of_connection {
+        strip_connection(headers);
+    }
+    if te {
+        let trailers = control::list(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+        headers.remove(TE);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+fn strip_connection(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    one_length(headers);
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = control::list(headers, &CONNECTION)
             .filter_map(|name| HeaderName::from_bytes(name).ok())
@@ -45,13 +67,6 @@ pub fn strip(headers: &mut HeaderMap) {
     }
     for name in ALWAYS {
         headers.remove(name);
-    }
-    if headers.contains_key(TE) {
-        let trailers = control::list(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-        headers.remove(TE);
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
     }
 }
 

@@ -27,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use coppice_cache::outcome::{Outcome, PassReason};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
@@ -97,8 +98,8 @@ impl Default for Limits {
 /// Who is at the other end of a connection.
 #[derive(Debug)]
 pub struct Visitor {
-    /// Where from.
-    pub address: IpAddr,
+    /// Where from, as `X-Forwarded-For` says it.
+    pub address: HeaderValue,
     /// What is said before an answer.
     pub interim: Interim,
     /// The requests that are being answered.
@@ -178,7 +179,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     site.metrics.connections.inc();
     let visitor = Arc::new(Visitor {
-        address: peer.ip(),
+        address: address(peer.ip()),
         interim: Interim::default(),
         exchanges: Exchanges::default(),
     });
@@ -202,6 +203,11 @@ async fn connection(
         }
     }
     site.metrics.connections.dec();
+}
+
+fn address(peer: IpAddr) -> HeaderValue {
+    let text = peer.to_canonical().to_string();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits, letters, dots and colons")
 }
 
 /// What `work` comes to; `None`: the stage is reached before.

@@ -1,7 +1,10 @@
 //! Passing through: the visitor's own request goes to the app and the app's own answer comes back, both as they
 //! arrive, with any method, trailers and upgrades. Nothing is held back and nothing is stored.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use coppice_cache::{
     cache_status::CacheStatus,
@@ -68,7 +71,7 @@ impl Passage {
         let handshake = request.extensions_mut().remove::<Handshake>();
         let upgraded = hyper::upgrade::on(&mut request);
         let takes_interim = request.version() == Version::HTTP_11;
-        let upgrade = toward_app(visitor.address, &mut request, self.upstream.app());
+        let upgrade = toward_app(visitor, &mut request, self.upstream.app());
         if upgrade && !self.tunnels.has_room() {
             tracing::warn!("too many connections have changed their protocol; refusing another one");
             let text = "There are too many open connections of this kind. Try again later.\n";
@@ -136,7 +139,7 @@ fn no_tunnel(request: &Request<Body>) -> Response<Body> {
 
 /// Makes a visitor's request one that goes to the app: origin form, nothing of the visitor's connection, and who the
 /// visitor is. Returns whether it asks to change the protocol.
-fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
+fn toward_app(visitor: &Visitor, request: &mut Request<Body>, app: &str) -> bool {
     let version = request.version();
     let authority = request.uri().authority().cloned();
     let path = request.uri().path_and_query().cloned();
@@ -154,7 +157,7 @@ fn toward_app(peer: IpAddr, request: &mut Request<Body>, app: &str) -> bool {
             headers.insert(HOST, host);
         }
     }
-    forwarded(peer, headers);
+    forwarded(visitor, headers);
     let grpc = upgrade.is_none()
         && (headers.get(CONTENT_TYPE)).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if version == Version::HTTP_2 && !grpc {
@@ -187,15 +190,19 @@ fn frame(request: &mut Request<Body>) {
 }
 
 /// Says who the visitor is. A proxy before us knows scheme and host better.
-fn forwarded(peer: IpAddr, headers: &mut HeaderMap) {
+fn forwarded(visitor: &Visitor, headers: &mut HeaderMap) {
     let mut chain = Vec::new();
     for value in headers.get_all(X_FORWARDED_FOR) {
         chain.extend_from_slice(value.as_bytes());
         chain.extend_from_slice(b", ");
     }
-    chain.extend_from_slice(peer.to_canonical().to_string().as_bytes());
-    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
-        headers.insert(X_FORWARDED_FOR, chain);
+    if chain.is_empty() {
+        headers.insert(X_FORWARDED_FOR, visitor.address.clone());
+    } else {
+        chain.extend_from_slice(visitor.address.as_bytes());
+        if let Ok(chain) = HeaderValue::from_bytes(&chain) {
+            headers.insert(X_FORWARDED_FOR, chain);
+        }
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -228,8 +235,18 @@ fn said(mut response: Response<Body>, why: PassReason) -> Response<Body> {
         X_COPPICE_CACHE,
         HeaderValue::from_static(Outcome::Bypass.as_str()),
     );
-    headers.append(CACHE_STATUS, CacheStatus::passed(why).value());
+    headers.append(CACHE_STATUS, status_of(why));
     response
+}
+
+/// `Cache-Status` of a request that passed through; most reasons are known before, and so are their words.
+fn status_of(why: PassReason) -> HeaderValue {
+    static KNOWN: LazyLock<Vec<(PassReason, HeaderValue)>> = LazyLock::new(|| {
+        let known = PassReason::BEFORE.into_iter();
+        known.map(|why| (why, CacheStatus::passed(why).value())).collect()
+    });
+    let known = KNOWN.iter().find(|(known, _)| *known == why);
+    known.map_or_else(|| CacheStatus::passed(why).value(), |(_, value)| value.clone())
 }
 
 /// The sidecar's own answer where the app gave none. It says why, without the app's address.

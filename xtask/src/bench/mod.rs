@@ -148,11 +148,12 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the command and the sidecar; the folder that holds them.
+/// Builds the command and the sidecar as they are released; the folder that holds them.
 fn build(paths: &Paths, profile: Profile) -> Result<PathBuf> {
     let mut cargo = process::cargo(paths);
     cargo.args(["build", "--locked", "--profile", profile.as_str()]);
     cargo.args(["--package", "coppice-cli", "--package", "coppice-sidecar"]);
+    cargo.args(["--features", "coppice-sidecar/jemalloc"]);
     process::quiet("cargo build", &mut cargo)?;
     Ok(paths.cargo()?.target.join(profile.as_str()))
 }

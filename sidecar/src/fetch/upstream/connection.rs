@@ -40,6 +40,12 @@ impl Connection {
 
     /// It can take a request; an error: it has ended.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        // Mostly it is; and who is about to send is to be woken by the answer, not by the sending.
+        let mut quiet = Context::from_waker(Waker::noop());
+        self.drive(&mut quiet);
+        if let Poll::Ready(is_ready) = self.sender.poll_ready(&mut quiet) {
+            return Poll::Ready(is_ready);
+        }
         self.drive(cx);
         self.sender.poll_ready(cx)
     }

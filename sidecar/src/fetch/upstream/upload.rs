@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -34,6 +34,14 @@ impl Upload {
     }
 }
 
+/// Of requests without a body, all of which fare alike.
+static NOTHING: LazyLock<Arc<Upload>> = LazyLock::new(|| {
+    Arc::new(Upload {
+        whole: AtomicBool::new(true),
+        ..Upload::default()
+    })
+});
+
 /// A request's body that tells [`Upload`] when it moves.
 #[derive(Debug)]
 struct Uploading {
@@ -43,11 +51,10 @@ struct Uploading {
 
 /// Puts a watch on a request's body.
 pub(super) fn watch_upload(request: Request<Body>) -> (Request<Body>, Arc<Upload>) {
-    let upload = Arc::<Upload>::default();
     if request.body().is_end_stream() {
-        upload.whole.store(true, Ordering::Relaxed);
-        return (request, upload);
+        return (request, NOTHING.clone());
     }
+    let upload = Arc::<Upload>::default();
     let watched = upload.clone();
     let request = request.map(|body| {
         Body::stream(Uploading {
