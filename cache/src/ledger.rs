@@ -6,8 +6,11 @@
 //! effect(facts, since)       ──► the strongest strategy among the lines after `since` that select the page
 //! ```
 
+mod fact;
+
 use std::{
     collections::VecDeque,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +21,9 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::{hostname::Hostname, page::TagList, path, pattern::Pattern};
+
+/// Behind more lines than these, a page is compared with those alone that may name it.
+const FEW: usize = 8;
 
 /// A ledger in memory holds this many lines; the oldest go, and raise the floor.
 pub const MAX_LINES: usize = 4096;
@@ -142,7 +148,15 @@ struct Book {
     head: u64,
     floor: Floor,
     /// In ascending order of sequence.
-    lines: VecDeque<Arc<Compiled>>,
+    lines: VecDeque<Held>,
+}
+
+/// A line in its place.
+#[derive(Debug, Clone)]
+struct Held {
+    /// See [`Selector::mask`]. Beside the pointer, so that most lines are passed over without following that.
+    mask: u64,
+    compiled: Arc<Compiled>,
 }
 
 /// How far back the book reaches: what was checked through less than `sequence` has missed lines, which together were
@@ -185,7 +199,7 @@ impl Ledger {
         let mut new: Vec<_> = lines
             .into_iter()
             .filter(|line| line.sequence > book.head)
-            .map(|line| Arc::new(Compiled::new(line)))
+            .map(Held::new)
             .collect();
         new.sort_by_key(|line| line.line.sequence);
         new.dedup_by_key(|line| line.line.sequence);
@@ -275,7 +289,7 @@ impl Book {
         };
     }
 
-    fn after(&self, since: u64) -> impl Iterator<Item = &Arc<Compiled>> {
+    fn after(&self, since: u64) -> impl ExactSizeIterator<Item = &Held> {
         let from = self.lines.partition_point(|line| line.line.sequence <= since);
         self.lines.range(from..)
     }
@@ -289,7 +303,9 @@ impl Book {
 
     fn effect(&self, facts: &Facts<'_>, since: u64) -> Option<Strategy> {
         let mut strongest = self.forgotten(since);
-        for line in self.after(since) {
+        let lines = self.after(since);
+        let mask = if lines.len() > FEW { facts.mask() } else { u64::MAX };
+        for line in lines.filter(|line| line.mask & mask != 0) {
             // What is no stronger cannot change the answer: its selector need not be looked at.
             if Some(line.line.strategy) > strongest && line.selects(facts) {
                 strongest = Some(line.line.strategy);
@@ -299,6 +315,23 @@ impl Book {
             }
         }
         strongest
+    }
+}
+
+impl Held {
+    fn new(line: Line) -> Self {
+        Self {
+            mask: line.selector.mask(),
+            compiled: Arc::new(Compiled::new(line)),
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Compiled;
+
+    fn deref(&self) -> &Compiled {
+        &self.compiled
     }
 }
 
@@ -329,6 +362,7 @@ impl Compiled {
         }
     }
 
+    /// Where it looks at a tag or a path, `fact.rs` must know a fact that both sides have.
     fn selects(&self, facts: &Facts<'_>) -> bool {
         let selector = &self.line.selector;
         if selector
