@@ -270,18 +270,6 @@ impl Store {
         removed
     }
 
-    /// Drops the pages for which `keep` is false.
-    pub fn retain(&self, keep: impl Fn(&Page) -> bool) {
-        let _writing = self.writing.lock();
-        self.pages.retain(|key, page| {
-            let stays = keep(page);
-            if !stays && key.is_variant() {
-                self.variants.lock().forget(key);
-            }
-            stays
-        });
-    }
-
     /// Drops all pages.
     pub fn clear(&self) {
         let _writing = self.writing.lock();
