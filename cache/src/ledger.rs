@@ -20,6 +20,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub(crate) use self::fact::Fact;
 use crate::{hostname::Hostname, page::TagList, path, pattern::Pattern};
 
 /// Behind more lines than these, a page is compared with those alone that may name it.

@@ -32,6 +32,7 @@ use crate::{
     ledger::{Facts, Ledger, Strategy, Tags},
     outcome::Outcome,
     routes::{Owner, Plan},
+    store::index,
     time::Moment,
     variants,
     weight::{COUNTS, PIECE},
@@ -489,6 +490,7 @@ impl Page {
             + SLOT
             + self.key.weight()
             + variant
+            + index::weight(self)
             + self.content.weight()
             + self.extra.as_ref().map_or(0, |extra| extra.weight());
         total as u64

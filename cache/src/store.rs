@@ -3,11 +3,14 @@
 //! ```text
 //! find(key, plan)       ──► the page, brought under the plan in force
 //! insert(page)          ──► replaces an older page, never a newer one
+//! candidates(lines)     ──► the pages that purges may select, where these name them: `index.rs`
 //! reserve(bytes)        ──► room for a flight in the air; pages make way
 //! ```
 //!
 //! This file is the only one that knows where pages are kept: a second tier goes behind [`Store::find`] and
 //! [`Store::insert`], and what it cannot give is a miss.
+
+pub(crate) mod index;
 
 use std::sync::Arc;
 
@@ -17,9 +20,11 @@ use parking_lot::Mutex;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 use smallvec::SmallVec;
 
+use self::index::{Index, WithId};
 use crate::{
     coding::Coding,
     key::{Key, Selection},
+    ledger::{Fact, Line},
     page::Page,
     routes::Plan,
     variants::Variants,
@@ -44,9 +49,8 @@ const STEPS: u64 = 64;
 /// Pages by key.
 #[derive(Debug)]
 pub struct Store {
-    pages: Cache<Arc<Key>, Arc<Page>, Weigh, RandomState, Evictions>,
-    /// Innermost: whoever holds this calls nothing of the cache.
-    variants: Arc<Mutex<Variants>>,
+    pages: Cache<Arc<Key>, Arc<Page>, Weigh, RandomState, Registers>,
+    registers: Registers,
     /// Bytes for pages and flights together.
     budget: u64,
     /// Whoever changes what is stored under a key holds this; who reads does not.
@@ -54,20 +58,31 @@ pub struct Store {
     flights: Mutex<Flights>,
 }
 
-/// What is done about pages that the cache evicts.
-#[derive(Debug, Clone)]
-struct Evictions {
+/// What is known of the stored pages beside the cache, which tells of those that it evicts. Innermost: whoever holds one of
+/// these locks calls nothing of the cache.
+#[derive(Debug, Clone, Default)]
+struct Registers {
     variants: Arc<Mutex<Variants>>,
+    index: Arc<Mutex<Index>>,
 }
 
-impl Lifecycle<Arc<Key>, Arc<Page>> for Evictions {
+impl Registers {
+    /// A page is stored no more.
+    fn forget(&self, page: &Page) {
+        self.index.lock().forget(page);
+        if page.key().is_variant() {
+            self.variants.lock().forget(page.key());
+        }
+    }
+}
+
+impl Lifecycle<Arc<Key>, Arc<Page>> for Registers {
     /// Freed when the cache has let go of its locks.
     type RequestState = SmallVec<[Arc<Page>; 2]>;
 
-    fn on_evict(&self, state: &mut Self::RequestState, key: Arc<Key>, page: Arc<Page>) {
-        if key.is_variant() {
-            self.variants.lock().forget(&key);
-        }
+    /// It was evicted, or another takes its place, which is noted afterwards.
+    fn on_evict(&self, state: &mut Self::RequestState, _key: Arc<Key>, page: Arc<Page>) {
+        self.forget(&page);
         state.push(page);
     }
 }
@@ -113,18 +128,16 @@ impl Store {
             // The cache gives each shard at least 32 expected entries, or takes fewer shards.
             .estimated_items_capacity((budget / AVERAGE).max(32 * shards as u64) as usize)
             .build();
-        let variants = Arc::<Mutex<Variants>>::default();
-        let evictions = Evictions {
-            variants: variants.clone(),
-        };
+        let registers = Registers::default();
+        let (hasher, evictions) = (RandomState::new(), registers.clone());
         let pages = match options {
-            Ok(options) => Cache::with_options(options, Weigh, RandomState::new(), evictions),
+            Ok(options) => Cache::with_options(options, Weigh, hasher, evictions),
             // The options are all given, so this is never taken; it is the same cache with default shards.
-            Err(_) => Cache::with(1024, for_pages(budget), Weigh, RandomState::new(), evictions),
+            Err(_) => Cache::with(1024, for_pages(budget), Weigh, hasher, evictions),
         };
         Arc::new(Self {
             pages,
-            variants,
+            registers,
             budget,
             writing: Mutex::default(),
             flights: Mutex::default(),
@@ -197,23 +210,24 @@ impl Store {
         if !self.pages.contains_key(&**page.key()) {
             self.pages.insert(page.key().clone(), page.clone());
         }
+        self.registers.index.lock().add(page);
         if page.key().is_variant() {
-            let crowd = self
-                .variants
-                .lock()
-                .note(page.key(), page.vary())
-                .map(<[_]>::to_vec);
+            let mut variants = self.registers.variants.lock();
+            let crowd = variants.note(page.key(), page.vary()).map(<[_]>::to_vec);
+            drop(variants);
             // Who sends ever new values does not push out what others come for.
             let visited = |key: &Arc<Key>| self.pages.peek(&**key).map(|page| page.visited());
             let others = crowd.iter().flatten().filter(|key| *key != page.key());
             if let Some(coldest) = others.min_by_key(|key| visited(key)) {
-                self.pages.remove(&**coldest);
-                self.variants.lock().forget(coldest);
+                match self.pages.remove(&**coldest) {
+                    Some((_, coldest)) => self.registers.forget(&coldest),
+                    None => self.registers.variants.lock().forget(coldest),
+                }
             }
-            // The cache may have evicted it again meanwhile, and has said so before it was noted.
-            if !self.pages.contains_key(&**page.key()) {
-                self.variants.lock().forget(page.key());
-            }
+        }
+        // The cache may have evicted it again meanwhile, and has said so before it was noted.
+        if !self.pages.contains_key(&**page.key()) {
+            self.registers.forget(page);
         }
     }
 
@@ -239,7 +253,7 @@ impl Store {
     /// replaced by a copy of itself, which would lose it.
     pub fn invalidate(&self, key: &Arc<Key>) {
         let _writing = self.writing.lock();
-        let keys: Vec<_> = self.variants.lock().of(key).to_vec();
+        let keys: Vec<_> = self.registers.variants.lock().of(key).to_vec();
         for key in keys.iter().chain([&key.plain()]) {
             if let Some(page) = self.pages.peek(&**key) {
                 page.invalidate();
@@ -249,7 +263,7 @@ impl Store {
 
     /// What chooses among the stored variants of a page, beyond what always does; `None`: none is stored.
     pub fn selection(&self, key: &Key) -> Option<Selection> {
-        self.variants.lock().selection(key).cloned()
+        self.registers.variants.lock().selection(key).cloned()
     }
 
     /// A page of this weight can be stored.
@@ -260,12 +274,10 @@ impl Store {
     /// Drops this page, unless another has taken its place.
     pub fn remove(&self, page: &Arc<Page>) -> bool {
         let _writing = self.writing.lock();
-        let removed = self
-            .pages
-            .remove_if(&**page.key(), |stored| Arc::ptr_eq(stored, page))
-            .is_some();
-        if removed && page.key().is_variant() {
-            self.variants.lock().forget(page.key());
+        let stored = |stored: &Arc<Page>| Arc::ptr_eq(stored, page);
+        let removed = self.pages.remove_if(&**page.key(), stored).is_some();
+        if removed {
+            self.registers.forget(page);
         }
         removed
     }
@@ -274,12 +286,41 @@ impl Store {
     pub fn clear(&self) {
         let _writing = self.writing.lock();
         self.pages.clear();
-        self.variants.lock().clear();
+        self.registers.variants.lock().clear();
+        self.registers.index.lock().clear();
     }
 
     /// Every page that is stored all the while, one at a time and without holding a lock between two.
     pub fn pages(&self) -> impl Iterator<Item = Arc<Page>> {
         self.pages.iter().map(|(_, page)| page)
+    }
+
+    /// Every page that is stored all the while and that one of these lines selects, once, as [`Store::pages`] gives them,
+    /// and perhaps others: what a line selects, the ledger knows. `None`: all pages are to be looked at, or nearly all.
+    pub fn candidates<'s>(&'s self, lines: &[Line]) -> Option<impl Iterator<Item = Arc<Page>> + use<'s>> {
+        let ids = self.keys_with(&index::named(lines)?, self.len())?;
+        Some(ids.into_iter().filter_map(|id| self.pages.peek(&WithId(id))))
+    }
+
+    /// The ids of the keys under which pages with these facts are stored, each once; `None`: they are not fewer than `most`.
+    fn keys_with(&self, facts: &[Fact], most: usize) -> Option<Vec<u64>> {
+        let mut ids = Vec::new();
+        for fact in facts {
+            let mut from = Some(0);
+            while let Some(id) = from {
+                // A page that is being replaced by another is in the index before and after, but not meanwhile.
+                let _writing = self.writing.lock();
+                from = self.registers.index.lock().list(*fact, id, &mut ids);
+                if ids.len() >= most {
+                    return None;
+                }
+            }
+        }
+        if facts.len() > 1 {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        Some(ids)
     }
 
     /// Number of pages.

@@ -1,9 +1,9 @@
 //! After a purge: finding the pages that it concerns, off the request path.
 //!
 //! ```text
-//! Sweeper::sweep(lines) ──► walk the store in slices ──► Delete: dropped     Refresh, hot: regenerated at once
-//!                                                   └──► the rest is left: its next visit finds the line
-//! Reports ◄── counts for each line, the last 256 of them kept for a stream that was away
+//! Sweeper::sweep(lines) ──► pages that they may select ──► Delete: dropped     Refresh, hot: regenerated at once
+//!                           (the store's index), in slices └──► the rest is left: its next visit finds the line
+//! Reports ◄── counts for each line, the last of them kept for a stream that was away
 //! ```
 //!
 //! Nothing here makes a purge true; that is done when its line is in the ledger. This wins memory back, and time.
@@ -35,6 +35,11 @@ pub const HOT: Duration = Duration::from_mins(10);
 /// The reports of so many lines are kept: as many as the ledger holds, so that a storm of purges, or one that an operator
 /// catches up on, is reported whole. A purge whose report is lost would never be done.
 pub const MAX_REPORTS: usize = MAX_LINES;
+/// When so many lines have come, all pages are looked at once more: what was not compared with a line before that leaves the
+/// ledger would count as purged.
+const MAX_BEHIND: usize = MAX_LINES / 2;
+/// Passing over so many lines takes as long as looking at a page.
+const PASSED_OVER: usize = 256;
 /// So many regenerations of a sweep wait for their turn beside those that go on; the queue keeps an order among them.
 const AHEAD: usize = 22;
 /// A regeneration whose place another flight takes is asked for again so often.
@@ -182,10 +187,12 @@ struct Sweep {
     reports: Arc<Reports>,
 }
 
-/// One walk's lines and what it found.
+/// Lines that were swept for together, and what was found.
 #[derive(Debug, Default)]
 struct Batch {
     lines: Vec<Line>,
+    /// Pages that were compared with them.
+    examined: usize,
     counts: Vec<Report>,
     /// The counts that were published; `None`: none yet.
     published: Vec<Option<Report>>,
@@ -205,31 +212,52 @@ struct Hot {
 
 impl Sweep {
     async fn run(self, mut batches: mpsc::UnboundedReceiver<Vec<Line>>) {
+        let mut behind = 0;
         while let Some(mut lines) = batches.recv().await {
-            // What came meanwhile shares the walk.
+            // What came meanwhile is swept for at once.
             while let Ok(more) = batches.try_recv() {
                 lines.extend(more);
             }
-            let batch = self.walk(lines).await;
+            let batch = self.find(lines, &mut behind).await;
             // The next lines are not kept waiting by an app that is slow; a page that they select too is left to them.
             tokio::spawn(self.clone().regenerate(batch));
         }
     }
 
-    async fn walk(&self, lines: Vec<Line>) -> Batch {
-        // A page is compared with every line: the more lines, the sooner others have their turn.
-        let slice = (SLICE / lines.len().max(1)).max(1);
+    /// Finds what lines select. Where they name it, the number of other pages does not matter.
+    ///
+    /// `behind`: so many lines have come since all pages were looked at.
+    async fn find(&self, lines: Vec<Line>, behind: &mut usize) -> Batch {
+        let store = self.fetcher.store();
+        *behind += lines.len();
+        // A page is compared with every line, and with those that came since it was last: the more there are, the sooner others
+        // have their turn.
+        let slice = (SLICE / lines.len().max(*behind / PASSED_OVER).max(1)).max(1);
+        let candidates = (*behind <= MAX_BEHIND)
+            .then(|| store.candidates(&lines))
+            .flatten();
         let mut batch = Batch::new(lines);
-        for (count, page) in self.fetcher.store().pages().enumerate() {
-            self.examine(&page, &mut batch);
-            if count % slice == slice - 1 {
-                tokio::task::yield_now().await;
-            }
+        if let Some(pages) = candidates {
+            self.examine_each(pages, slice, &mut batch).await;
+        } else {
+            *behind = 0;
+            self.examine_each(store.pages(), slice, &mut batch).await;
         }
+        tracing::debug!(lines = batch.lines.len(), pages = batch.examined, "swept");
         batch.hot.sort_by_key(|hot| Reverse(hot.visited));
         batch.finish();
         self.reports.publish(batch.news());
         batch
+    }
+
+    async fn examine_each(&self, pages: impl Iterator<Item = Arc<Page>>, slice: usize, batch: &mut Batch) {
+        for page in pages {
+            self.examine(&page, batch);
+            batch.examined += 1;
+            if batch.examined.is_multiple_of(slice) {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     fn examine(&self, page: &Arc<Page>, batch: &mut Batch) {
@@ -328,6 +356,7 @@ impl Batch {
             finished: false,
         });
         Self {
+            examined: 0,
             counts: counts.collect(),
             published: vec![None; lines.len()],
             left: vec![0; lines.len()],
@@ -372,25 +401,4 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_storm_of_purges_is_reported_whole() {
-        let reports = Reports::default();
-        let report = |sequence| Report {
-            sequence,
-            matched: 0,
-            regenerated: 0,
-            failed: 0,
-            origin_cached: 0,
-            finished: true,
-        };
-        reports.publish((1..=MAX_LINES as u64).map(report));
-        let (told, seen) = reports.after(0);
-        assert_eq!(told.len(), MAX_LINES);
-        reports.publish([report(MAX_LINES as u64 + 1)]);
-        assert_eq!(reports.after(seen).0, [report(MAX_LINES as u64 + 1)]);
-        assert_eq!(reports.after(0).0.len(), MAX_LINES, "and no more are kept");
-    }
-}
+mod tests;

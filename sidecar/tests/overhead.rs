@@ -74,6 +74,6 @@ fn page_takes_little_beyond_its_body_and_all_of_it_is_weighed() {
         "{beyond} bytes beyond the body in {:.1} pieces, {weighed} weighed",
         counted.count_current as f64 / f64::from(PAGES)
     );
-    assert!(beyond <= 475, "{beyond} bytes beyond the body");
+    assert!(beyond <= 500, "{beyond} bytes beyond the body");
     assert!(weighed >= taken, "{taken} bytes, of which {weighed} are weighed");
 }
