@@ -61,9 +61,8 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
-    /// Time for a request's head, idle time before it included, and for a visitor to take some of what is written to it
-    /// (twice that after an answer at most): above the 60 s for which load balancers keep idle connections, so that it is
-    /// they who close.
+    /// Time for a request's head, idle time before it included (twice that after an answer at most): above the 60 s for
+    /// which load balancers keep idle connections, so that it is they who close.
     pub head_time: Duration,
     /// How long a connection lasts of whose bytes the visitor takes none, because it is gone or does not read (TCP user
     /// timeout, RFC 5482). A receiver opens its window only once it has read most of a small buffer, or half a MiB of a
