@@ -33,7 +33,7 @@ fn main() -> ExitCode {
                 .with_env_filter(filter)
                 .with_writer(std::io::stderr)
                 .init();
-            let runtime = match tokio::runtime::Runtime::new() {
+            let runtime = match coppice_sidecar::runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     eprintln!("error: failed to start: {error}");

@@ -30,12 +30,16 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use coppice_cache::{ledger::Ledger, routes::Routes, store::Store};
-use tokio::sync::watch;
+use tokio::{
+    runtime::{self, Runtime},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -56,6 +60,23 @@ use crate::{
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// More threads than this gain nothing for one app and cost memory on large nodes.
+const MAX_THREADS: usize = 8;
+
+/// What everything here runs on: a thread for each core that this process may use. On one core there is nothing to share
+/// out, and the scheduler that could costs each visit half a microsecond.
+pub fn runtime() -> io::Result<Runtime> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = if threads == 1 {
+        runtime::Builder::new_current_thread()
+    } else {
+        let mut builder = runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads.min(MAX_THREADS));
+        builder
+    };
+    builder.enable_all().build()
+}
 
 /// A port could not be had.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! The caching sidecar of Coppice: parse, log, bind, run, drain, say how it ended.
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -12,9 +12,6 @@ use coppice_sidecar::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::SubscriberInitExt};
-
-/// More threads than this gain nothing for one app and cost memory on large nodes.
-const MAX_THREADS: usize = 8;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -54,12 +51,7 @@ fn log(filter: &str) -> anyhow::Result<LogLevel> {
 }
 
 fn serve(settings: Settings, level: LogLevel) -> anyhow::Result<()> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.min(MAX_THREADS))
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?;
+    let runtime = coppice_sidecar::runtime().context("failed to start the runtime")?;
     let drained = runtime.block_on(async {
         let app = settings.app.clone();
         let sidecar = Sidecar::bind(settings)?.with_log_level(level);
