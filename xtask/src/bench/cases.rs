@@ -173,7 +173,7 @@ impl Case {
 impl Bench {
     /// Starts those of the peers that are caches, before the app, and waits for them.
     pub(super) fn caches(&self, app: SocketAddr, path: &str) -> Result<Vec<Server>> {
-        let caches = self.peers.iter().filter(|peer| **peer != Peer::Next);
+        let caches = self.peers.iter().filter(|peer| peer.is_cache());
         caches.map(|peer| self.ready(*peer, app, path)).collect()
     }
 
@@ -195,6 +195,11 @@ impl Bench {
             servers.extend(self.caches(address, "/")?);
         } else {
             servers.extend(self.caches(self.app.address, "/store/64/ready")?);
+        }
+        // It looks nothing up, so many pages are as one.
+        if loaded.expect == Expect::Stored && loaded.load.pages.is_none() && self.peers.contains(&Peer::Bare)
+        {
+            servers.push(self.ready(Peer::Bare, self.app.address, "/store/64/ready")?);
         }
         let mut able = Vec::new();
         for server in servers {
@@ -324,7 +329,7 @@ impl Bench {
         self.peers
             .iter()
             .copied()
-            .filter(move |peer| *peer != Peer::Next || next)
+            .filter(move |peer| peer.is_cache() || *peer == Peer::Next && next)
     }
 
     fn idle(&self, report: &mut Report) -> Result<()> {

@@ -47,6 +47,13 @@ pub(super) fn sidecar(programs: &Path, listen: SocketAddr, admin: SocketAddr, ap
     command
 }
 
+/// What the sidecar is built on, and nothing else.
+pub(super) fn bare(programs: &Path, listen: SocketAddr) -> Command {
+    let mut command = program(programs.join("examples/bare"));
+    command.arg(listen.to_string());
+    command
+}
+
 /// One worker; kept connections to the app; open files remembered, so that a hit opens none.
 pub(super) fn nginx(folder: &Path, listen: SocketAddr, app: SocketAddr) -> Result<Command> {
     let user = if rustix::process::geteuid().is_root() {

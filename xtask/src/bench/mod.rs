@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long = "case", value_enum, value_name = "CASE", value_delimiter = ',')]
     cases: Vec<Case>,
     /// Who takes part
-    #[arg(long, value_enum, value_name = "PEER", value_delimiter = ',', default_values = ["coppice", "nginx", "varnish", "next"])]
+    #[arg(long, value_enum, value_name = "PEER", value_delimiter = ',', default_values = ["coppice", "nginx", "varnish", "next", "bare"])]
     peers: Vec<Peer>,
     /// How long each server is under load in a round
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -94,7 +94,8 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
         &arguments.cases
     };
     system::ensure_bench()?;
-    let programs = if arguments.peers.contains(&Peer::Coppice) {
+    let own = [Peer::Coppice, Peer::Bare];
+    let programs = if own.iter().any(|peer| arguments.peers.contains(peer)) {
         build(paths, arguments.profile)?
     } else {
         PathBuf::new()
@@ -148,11 +149,12 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the command and the sidecar as they are released; the folder that holds them.
+/// Builds the command and the sidecar as they are released, and the floor; the folder that holds them.
 fn build(paths: &Paths, profile: Profile) -> Result<PathBuf> {
     let mut cargo = process::cargo(paths);
     cargo.args(["build", "--locked", "--profile", profile.as_str()]);
     cargo.args(["--package", "coppice-cli", "--package", "coppice-sidecar"]);
+    cargo.args(["--bins", "--example", "bare"]);
     cargo.args(["--features", "coppice-sidecar/jemalloc"]);
     process::quiet("cargo build", &mut cargo)?;
     Ok(paths.cargo()?.target.join(profile.as_str()))

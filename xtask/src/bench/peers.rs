@@ -34,6 +34,8 @@ pub(super) enum Peer {
     Varnish,
     /// Next.js itself, `next start`
     Next,
+    /// hyper with an answer that never changes: the floor for a server on it
+    Bare,
 }
 
 impl Peer {
@@ -43,7 +45,13 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::Varnish => "Varnish",
             Self::Next => "Next.js",
+            Self::Bare => "bare hyper",
         }
+    }
+
+    /// It stores pages, and passes through what is not to be stored.
+    pub(super) const fn is_cache(self) -> bool {
+        !matches!(self, Self::Next | Self::Bare)
     }
 }
 
@@ -59,7 +67,7 @@ pub(super) enum Mode {
 /// What servers are started with.
 #[derive(Clone, Debug)]
 pub(super) struct Ground {
-    /// The folder of the two programs.
+    /// The folder of the programs of this checkout.
     pub(super) programs: PathBuf,
     /// The built app of Next.js, where there is one.
     pub(super) next: Option<PathBuf>,
@@ -94,6 +102,7 @@ impl Ground {
             (Peer::Coppice, Mode::Alone) => configs::sidecar(&self.programs, address, free()?, app),
             (Peer::Nginx, _) => configs::nginx(&folder, address, app)?,
             (Peer::Varnish, _) => configs::varnish(&folder, address, app)?,
+            (Peer::Bare, _) => configs::bare(&self.programs, address),
             (Peer::Next, _) => configs::next(self.next.as_deref(), address)?,
         };
         let said = File::create(folder.join("said"))?;

@@ -117,7 +117,7 @@ impl Report {
 
     /// The table.
     pub(super) fn table(&self) -> String {
-        let peers: Vec<Peer> = [Peer::Coppice, Peer::Nginx, Peer::Varnish, Peer::Next]
+        let peers: Vec<Peer> = [Peer::Coppice, Peer::Nginx, Peer::Varnish, Peer::Next, Peer::Bare]
             .into_iter()
             .filter(|peer| self.rows.iter().any(|row| row.rounds.contains_key(peer)))
             .collect();
