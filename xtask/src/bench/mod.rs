@@ -57,8 +57,8 @@ pub(crate) struct Arguments {
     /// How often each server is measured; the table shows medians
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     rounds: u8,
-    /// How the sidecar is built
-    #[arg(long, value_enum, default_value = "release")]
+    /// How the sidecar is built: by default as it is released, which takes some minutes more
+    #[arg(long, value_enum, default_value = "dist")]
     profile: Profile,
     /// Also write all rounds as JSON to this file
     #[arg(long, value_name = "FILE")]
