@@ -13,6 +13,7 @@
 mod connection;
 mod error;
 mod pool;
+mod repeat;
 mod upload;
 
 use std::{
@@ -35,6 +36,7 @@ pub use self::error::UpstreamError;
 use self::{
     connection::Connection,
     pool::{Lease, Leased, Pool},
+    repeat::Repeat,
     upload::{Upload, watch_upload, within},
 };
 use crate::{body::Body, serve::hop};
@@ -109,7 +111,7 @@ impl Upstream {
         loop {
             let reused = self.pool.take();
             let fresh = reused.is_none();
-            let again = reused.as_ref().and_then(|_| repeatable(&request));
+            let again = reused.as_ref().and_then(|_| Repeat::of(&request));
             let connection = match reused {
                 Some(connection) => connection,
                 None => self.connect(timeout).await?,
@@ -119,7 +121,7 @@ impl Upstream {
                 Err(Missed::Unwritten(unwritten)) if !fresh => request = *unwritten,
                 Err(Missed::Unwritten(_)) => return Err(self.closed()),
                 Err(Missed::Failed(error)) => match again {
-                    Some(again) if matches!(error, UpstreamError::Closed { .. }) => request = again,
+                    Some(again) if matches!(error, UpstreamError::Closed { .. }) => request = again.request(),
                     _ => return Err(error),
                 },
             }
@@ -290,19 +292,6 @@ impl Upstream {
             source: Arc::new(error),
         }
     }
-}
-
-/// The same request once more, if it has no body and a safe method (RFC 9110 section 9.2.2). Nobody is told of interim
-/// answers to it: they are hints, and a copy of whom to tell would be made for every request and used for hardly any.
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
-    if !request.method().is_safe() || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut again = Request::new(Body::empty());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    Some(again)
 }
 
 /// HTTP/2 says scheme and authority in the request's target.
