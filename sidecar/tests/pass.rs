@@ -18,7 +18,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{answering, app, before, nobody, settings, soon, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::{Notify, mpsc},
 };
 
@@ -438,12 +437,7 @@ async fn http2_visitors_reach_an_http1_app() {
     })
     .await;
     let sidecar = before(app);
-    let stream = TcpStream::connect(sidecar.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = sidecar.h2().await;
     let request = http::Request::get("http://a.test/")
         .header("cookie", "a=1")
         .header("cookie", "b=2")
@@ -481,12 +475,7 @@ async fn grpc_goes_over_http2_with_its_trailers() {
         }
     });
     let sidecar = before(address);
-    let stream = TcpStream::connect(sidecar.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = sidecar.h2().await;
     for _ in 0..2 {
         let request = http::Request::post("http://a.test/pkg.Service/Call")
             .header("content-type", "application/grpc")

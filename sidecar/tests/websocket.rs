@@ -11,10 +11,9 @@ use futures::{SinkExt, StreamExt};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, ext::Protocol, upgrade::Upgraded};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use rstest::rstest;
 use support::{Running, answering, before, port, settings, soon, start};
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
     tungstenite::{
@@ -62,12 +61,7 @@ fn accepted(
 
 /// A visitor's CONNECT; with a protocol it is an extended one.
 async fn connect(sidecar: &Running, protocol: Option<&'static str>) -> Response<Incoming> {
-    let stream = TcpStream::connect(sidecar.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = sidecar.h2().await;
     let request = Request::builder().method(Method::CONNECT);
     let request = match protocol {
         Some(protocol) => request

@@ -6,9 +6,12 @@ pub mod operator;
 pub mod rig;
 pub mod stage;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{error::Error, future::Future, net::SocketAddr, time::Duration};
 
 use coppice_sidecar::{Sidecar, config::Settings, drain::Drained, serve::Limits};
+use http_body::Body as HttpBody;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -107,6 +110,19 @@ pub fn before(app: impl Into<String>) -> Running {
 impl Running {
     pub async fn connect(&self) -> Peer {
         Peer::over(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// A connection of HTTP/2 with prior knowledge.
+    pub async fn h2<B>(&self) -> http2::SendRequest<B>
+    where
+        B: HttpBody<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+    {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        sender
     }
 
     /// One request on a connection of its own; everything up to its end.
