@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long = "case", value_enum, value_name = "CASE", value_delimiter = ',')]
     cases: Vec<Case>,
     /// Who takes part
-    #[arg(long, value_enum, value_name = "PEER", value_delimiter = ',', default_values = ["coppice", "nginx", "varnish", "next", "bare"])]
+    #[arg(long, value_enum, value_name = "PEER", value_delimiter = ',', default_values_t = Peer::value_variants().to_vec())]
     peers: Vec<Peer>,
     /// How long each server is under load in a round
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 
 use super::peers::Peer;
@@ -117,8 +118,7 @@ impl Report {
 
     /// The table.
     pub(super) fn table(&self) -> String {
-        let peers: Vec<Peer> = [Peer::Coppice, Peer::Nginx, Peer::Varnish, Peer::Next, Peer::Bare]
-            .into_iter()
+        let peers: Vec<Peer> = (Peer::value_variants().iter().copied())
             .filter(|peer| self.rows.iter().any(|row| row.rounds.contains_key(peer)))
             .collect();
         let mut lines = vec![vec!["case".to_owned(), "measure".to_owned()]];
