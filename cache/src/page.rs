@@ -69,7 +69,7 @@ pub struct Page {
     status: StatusCode,
     tagged: bool,
     compressible: bool,
-    /// What that visitor was answered with; for people to look at.
+    /// What its last visitor was answered with; for people to look at.
     outcome: AtomicU8,
     /// The strongest strategy that matched since the stamp. Only ever rises.
     effect: AtomicU8,

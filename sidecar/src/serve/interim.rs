@@ -197,10 +197,10 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderValue, header::LINK};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use std::time::Duration;
 
     use super::{
         super::socket::{Exchanges, Socket},

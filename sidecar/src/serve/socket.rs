@@ -51,6 +51,7 @@ impl Exchanges {
 impl Exchange {
     /// The connection has changed its protocol: it is never again between two requests.
     pub fn never_ends(self) {
+        // One more than its drop takes away.
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
