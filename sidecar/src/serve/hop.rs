@@ -102,6 +102,28 @@ pub fn is_coded(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Codings that somebody may have meant (IANA's registry of them): without its name, such a body is another one.
+const REGISTERED: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
+
+/// Takes the transfer coding off an answer where it is one alone that says nothing: `identity`, or a name that nobody has
+/// registered, which browsers and other proxies ignore too. Its body ends with the connection, and a length beside it is
+/// none (RFC 9112 section 6.3). False: it says something, or could be read as `chunked` by somebody, and stays.
+pub fn ignore_coding(headers: &mut HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let (Some(only), None) = (codings.next(), codings.next()) else {
+        return false;
+    };
+    let name = only.as_bytes().trim_ascii().to_ascii_lowercase();
+    let is_token = HeaderName::from_bytes(&name).is_ok();
+    let hides_chunked = name.windows(7).any(|part| part == b"chunked");
+    if !is_token || hides_chunked || REGISTERED.contains(&&*name) {
+        return false;
+    }
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    true
+}
+
 /// The protocol that a request of HTTP/1.1 asks to change to; `h2c` is none that is passed on (RFC 9113 dropped it).
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = control::list(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
@@ -154,6 +176,46 @@ mod tests {
         for lengths in [&["5", "4"][..], &["5, 5"], &["+5"], &[""], &["5", "x"]] {
             assert!(left(lengths).is_empty(), "{lengths:?}");
         }
+    }
+
+    #[test]
+    fn a_coding_that_says_nothing_goes_with_the_length_beside_it() {
+        for coding in ["foo", "identity", " Identity\t", "br", "x-"] {
+            let mut map = headers(&[("transfer-encoding", coding), ("content-length", "5")]);
+            assert!(ignore_coding(&mut map), "{coding:?}");
+            assert!(map.is_empty(), "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn a_coding_that_says_something_stays() {
+        for coding in [
+            "chunked",
+            "Chunked",
+            "xchunked",
+            "x-CHUNKED-x",
+            "\"chunked\"",
+            "gzip",
+            "X-GZip",
+            "deflate",
+            "compress",
+            "x-compress",
+            "foo, chunked",
+            "chunked, foo",
+            "foo, bar",
+            "foo,",
+            "foo;q=1",
+            "\"foo\"",
+            "f oo",
+            "",
+        ] {
+            let mut map = headers(&[("transfer-encoding", coding), ("content-length", "5")]);
+            assert!(!ignore_coding(&mut map), "{coding:?}");
+            assert_eq!(map.len(), 2, "{coding:?}");
+        }
+        let mut two = headers(&[("transfer-encoding", "foo")]);
+        two.append(TRANSFER_ENCODING, HeaderValue::from_static("foo"));
+        assert!(!ignore_coding(&mut two));
     }
 
     #[test]

@@ -101,6 +101,88 @@ const ANSWERS: &[(&str, bool, Gets)] = &[
         Broken,
     ),
     (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, foo\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        true,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: foo, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        false,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        false,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: foo\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        false,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: X-Chunked-X\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        true,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: \"foo\"\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: foo;q=1\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: foo, bar\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    ("HTTP/1.1 200 OK\r\ntransfer-encoding:\r\n\r\nhello", true, Broken),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: X-GZip\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: deflate\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: x-compress\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    // A coding that says nothing: the connection's end is the body's, whatever a length beside it says.
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: foo\r\n\r\nhello",
+        true,
+        Whole("hello"),
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: Identity\r\nconnection: keep-alive\r\n\r\nhello",
+        true,
+        Whole("hello"),
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: foo\r\n\r\nhello",
+        true,
+        Whole("hello"),
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: foo\r\ncontent-length: 30\r\n\r\nhello",
+        true,
+        Whole("hello"),
+    ),
+    (
+        "HTTP/1.0 200 OK\r\ntransfer-encoding: foo\r\n\r\nhello",
+        true,
+        Broken,
+    ),
+    (
         "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         true,
         Broken,

@@ -60,6 +60,11 @@ async fn smuggle_two_framings() {
         case("POST /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", &[400], &[]),
         case("POST /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", &[400], &[]),
         case("POST /a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ntransfer-encoding: chunked, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", &[400], &[]),
+        // Nor is one ignored that says nothing, as it is in an answer: no request's body ends with its connection.
+        case("POST /a HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: foo\r\ncontent-length: 5\r\n\r\nhello", &[400], &[]),
+        case("POST /a HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: identity\r\ncontent-length: 5\r\n\r\nhello", &[400], &[]),
+        case("POST /a HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: foo\r\n\r\nhello", &[400], &[]),
+        case("POST /a HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: gzip\r\ncontent-length: 5\r\n\r\nhello", &[400], &[]),
         // `Connection` names the framing away.
         case("POST /a HTTP/1.1\r\nhost: a.test\r\nconnection: close, content-length\r\ncontent-length: 5\r\n\r\nhello", &[200], &["POST /a [hello]"]),
         case("POST /a HTTP/1.1\r\nhost: a.test\r\nconnection: close, transfer-encoding, host\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", &[200], &["POST /a [hi]"]),

@@ -59,8 +59,8 @@ pub enum UpstreamError {
         /// What hyper said.
         source: Arc<hyper::Error>,
     },
-    /// Its answer has a transfer coding other than `chunked`, which nobody here takes off.
-    #[error("{app} answered with a transfer coding that is not understood: only chunked is")]
+    /// Its answer has a transfer coding that says something and that nobody here takes off.
+    #[error("{app} answered with a transfer coding that is not understood: only chunked, once, is")]
     Coded {
         /// The app's address.
         app: Arc<str>,

@@ -145,10 +145,13 @@ impl Upstream {
             return Err(Missed::Failed(self.timed_out(timeout)));
         };
         match answer {
-            Ok(response) if hop::is_coded(response.headers()) => Err(Missed::Failed(UpstreamError::Coded {
-                app: self.app.clone(),
-            })),
-            Ok(response) => Ok(self.leased(response, connection, upload)),
+            Ok(mut response) => {
+                if hop::is_coded(response.headers()) && !hop::ignore_coding(response.headers_mut()) {
+                    let app = self.app.clone();
+                    return Err(Missed::Failed(UpstreamError::Coded { app }));
+                }
+                Ok(self.leased(response, connection, upload))
+            }
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Missed::Unwritten(Box::new(request)),
                 None => Missed::Failed(self.failed(error.into_error())),
