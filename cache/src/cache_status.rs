@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use crate::{
     key::Key,
@@ -62,24 +63,27 @@ impl CacheStatus<'_> {
     /// The value of the header field, and that of `Age` in seconds: both in one piece of memory, since most answers of
     /// the cache have both.
     pub fn value_and_age(&self, age: Option<u64>) -> (HeaderValue, Option<HeaderValue>) {
-        let mut text = String::with_capacity(USUAL + self.key.map_or(0, Key::weight));
+        let mut text = Text::default();
         self.push(&mut text);
-        let end = text.len();
+        let end = text.0.len();
         if let Some(age) = age {
             push_number(&mut text, age);
         }
-        let text = Bytes::from(text);
+        let text = Bytes::from_owner(text.0);
         let value = |part| HeaderValue::from_maybe_shared(part).expect("tokens and visible ASCII");
         let age = age.map(|_| value(text.slice(end..)));
         (value(text.slice(..end)), age)
     }
 
     /// Every hit writes this: without the machinery of formatting, where that is not needed.
-    fn push(&self, text: &mut String) {
+    fn push(&self, text: &mut Text) {
         text.push_str("coppice");
         match self.answer {
             Answer::Hit => text.push_str("; hit"),
-            Answer::Forwarded { why, .. } => text.extend(["; fwd=", why.as_str()]),
+            Answer::Forwarded { why, .. } => {
+                text.push_str("; fwd=");
+                text.push_str(why.as_str());
+            }
         }
         if let Some(ttl) = self.ttl {
             text.push_str(if ttl < 0 { "; ttl=-" } else { "; ttl=" });
@@ -95,18 +99,27 @@ impl CacheStatus<'_> {
             text.push_str("; key=\"");
             // Writing to a string does not fail.
             let _ = write!(Quoted(text), "{key}");
-            text.push('"');
+            text.push_str("\"");
         }
         if let Some(detail) = self.detail {
-            text.extend(["; detail=", detail]);
+            text.push_str("; detail=");
+            text.push_str(detail);
         }
     }
 }
 
-/// Bytes of a value without a key, and of an age.
-const USUAL: usize = 96;
+/// In one piece with what counts who shares it, where there is no key: a value and an age have fewer bytes than there is
+/// room for.
+#[derive(Default)]
+struct Text(SmallVec<[u8; 96]>);
 
-fn push_number(text: &mut String, mut number: u64) {
+impl Text {
+    fn push_str(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn push_number(text: &mut Text, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -124,7 +137,7 @@ fn push_number(text: &mut String, mut number: u64) {
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// Writes the inside of a structured field's string: visible ASCII and spaces, the rest as escapes of URLs.
-struct Quoted<'a>(&'a mut String);
+struct Quoted<'a>(&'a mut Text);
 
 impl fmt::Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -137,12 +150,9 @@ impl fmt::Write for Quoted<'_> {
         }
         for byte in text.bytes() {
             match byte {
-                b'"' | b'\\' => {
-                    self.0.push('\\');
-                    self.0.push(char::from(byte));
-                }
-                0x20..=0x7E => self.0.push(char::from(byte)),
-                _ => write!(self.0, "%{byte:02X}")?,
+                b'"' | b'\\' => self.0.0.extend([b'\\', byte]),
+                0x20..=0x7E => self.0.0.push(byte),
+                _ => self.0.push_str(&format!("%{byte:02X}")),
             }
         }
         Ok(())

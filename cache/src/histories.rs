@@ -285,7 +285,7 @@ impl World {
 
     fn visit(&mut self, path: usize) -> Result<(), TestCaseError> {
         let page = self.store.find(&mk_key(PATHS[path]), &self.plan);
-        let verdict = verdict::decide(page.as_deref(), &self.plan, &self.ledger, self.moment());
+        let verdict = verdict::decide(page.as_ref(), &self.plan, &self.ledger, self.moment());
         prop_assert_eq!(verdict, self.expected(path), "visit of {}", PATHS[path]);
         // What is served is what the model holds: no failure and no overtaken flight has touched it.
         let body = page.as_ref().map(|page| page.bytes().to_vec());

@@ -12,12 +12,15 @@
 
 pub(crate) mod index;
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use ahash::RandomState;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 use smallvec::SmallVec;
 
 use self::index::{Index, WithId};
@@ -49,13 +52,38 @@ const STEPS: u64 = 64;
 /// Pages by key.
 #[derive(Debug)]
 pub struct Store {
-    pages: Cache<Arc<Key>, Arc<Page>, Weigh, RandomState, Registers>,
+    pages: Cache<Stored, Page, Weigh, RandomState, Registers>,
     registers: Registers,
     /// Bytes for pages and flights together.
     budget: u64,
     /// Whoever changes what is stored under a key holds this; who reads does not.
     writing: Mutex<()>,
     flights: Mutex<Flights>,
+}
+
+/// A page as its own key.
+#[derive(Debug, Clone)]
+struct Stored(Page);
+
+impl Hash for Stored {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As a key does.
+        state.write_u64(self.0.id());
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.has_key_of(&other.0)
+    }
+}
+
+impl Eq for Stored {}
+
+impl Equivalent<Stored> for Key {
+    fn equivalent(&self, stored: &Stored) -> bool {
+        stored.0.has_key(self)
+    }
 }
 
 /// What is known of the stored pages beside the cache, which tells of those that it evicts. Innermost: whoever holds one of
@@ -70,18 +98,18 @@ impl Registers {
     /// A page is stored no more.
     fn forget(&self, page: &Page) {
         self.index.lock().forget(page);
-        if page.key().is_variant() {
-            self.variants.lock().forget(page.key());
+        if page.is_variant() {
+            self.variants.lock().forget(&page.key());
         }
     }
 }
 
-impl Lifecycle<Arc<Key>, Arc<Page>> for Registers {
+impl Lifecycle<Stored, Page> for Registers {
     /// Freed when the cache has let go of its locks.
-    type RequestState = SmallVec<[Arc<Page>; 2]>;
+    type RequestState = SmallVec<[Page; 2]>;
 
     /// It was evicted, or another takes its place, which is noted afterwards.
-    fn on_evict(&self, state: &mut Self::RequestState, _key: Arc<Key>, page: Arc<Page>) {
+    fn on_evict(&self, state: &mut Self::RequestState, _key: Stored, page: Page) {
         self.forget(&page);
         state.push(page);
     }
@@ -99,8 +127,8 @@ struct Flights {
 #[derive(Debug, Clone)]
 struct Weigh;
 
-impl Weighter<Arc<Key>, Arc<Page>> for Weigh {
-    fn weight(&self, _key: &Arc<Key>, page: &Arc<Page>) -> u64 {
+impl Weighter<Stored, Page> for Weigh {
+    fn weight(&self, _key: &Stored, page: &Page) -> u64 {
         page.weight()
     }
 }
@@ -145,18 +173,18 @@ impl Store {
     }
 
     /// The page that is stored under a key.
-    pub fn get(&self, key: &Key) -> Option<Arc<Page>> {
+    pub fn get(&self, key: &Key) -> Option<Page> {
         self.pages.get(key)
     }
 
     /// [`Store::get`] for who only looks: it makes the page no more likely to stay.
-    pub fn peek(&self, key: &Key) -> Option<Arc<Page>> {
+    pub fn peek(&self, key: &Key) -> Option<Page> {
         self.pages.peek(key)
     }
 
     /// The page that is stored under a key, brought under the plan in force: one of another route is none, and one whose
     /// rule has other paths, key or tags now gets its tags anew and is checked against all lines since its stamp.
-    pub fn find(&self, key: &Key, plan: &Plan) -> Option<Arc<Page>> {
+    pub fn find(&self, key: &Key, plan: &Plan) -> Option<Page> {
         let page = self.get(key)?;
         if page.fits(plan) {
             return Some(page);
@@ -165,19 +193,19 @@ impl Store {
     }
 
     /// Brings a page under a plan: see [`Store::find`].
-    pub fn adopt(&self, page: &Arc<Page>, plan: &Plan) -> Option<Arc<Page>> {
+    pub fn adopt(&self, page: &Page, plan: &Plan) -> Option<Page> {
         if page.fits(plan) {
             return Some(page.clone());
         }
         let is_of_use = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
-        let adopted = is_of_use.then(|| page.under(plan).ok().map(Arc::new)).flatten();
+        let adopted = is_of_use.then(|| page.under(plan).ok()).flatten();
         let Some(adopted) = adopted else {
             self.remove(page);
             return None;
         };
         let _writing = self.writing.lock();
-        match self.pages.peek(&**page.key()) {
-            Some(stored) if Arc::ptr_eq(&stored, page) => {
+        match self.pages.peek(&Stored(page.clone())) {
+            Some(stored) if stored.is(page) => {
                 self.place(&adopted);
                 Some(adopted)
             }
@@ -187,12 +215,12 @@ impl Store {
     }
 
     /// Stores a page. It takes the place of one that was asked for earlier, never of one that was asked for later.
-    pub fn insert(&self, page: &Arc<Page>) -> Inserted {
+    pub fn insert(&self, page: &Page) -> Inserted {
         if !self.fits(page.weight()) {
             return Inserted::TooHeavy;
         }
         let _writing = self.writing.lock();
-        if let Some(stored) = self.pages.peek(&**page.key()) {
+        if let Some(stored) = self.pages.peek(&Stored(page.clone())) {
             if stored.stamp() > page.stamp() {
                 return Inserted::Older;
             }
@@ -203,21 +231,23 @@ impl Store {
     }
 
     /// Puts a page in the place of what is stored under its key; for who is `writing`.
-    fn place(&self, page: &Arc<Page>) {
-        self.pages.insert(page.key().clone(), page.clone());
+    fn place(&self, page: &Page) {
+        let stored = || Stored(page.clone());
+        self.pages.insert(stored(), page.clone());
         // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new
         // it goes before others.
-        if !self.pages.contains_key(&**page.key()) {
-            self.pages.insert(page.key().clone(), page.clone());
+        if !self.pages.contains_key(&stored()) {
+            self.pages.insert(stored(), page.clone());
         }
         self.registers.index.lock().add(page);
-        if page.key().is_variant() {
+        if page.is_variant() {
+            let key = page.key();
             let mut variants = self.registers.variants.lock();
-            let crowd = variants.note(page.key(), page.vary()).map(<[_]>::to_vec);
+            let crowd = variants.note(&key, page.vary()).map(<[_]>::to_vec);
             drop(variants);
             // Who sends ever new values does not push out what others come for.
             let visited = |key: &Arc<Key>| self.pages.peek(&**key).map(|page| page.visited());
-            let others = crowd.iter().flatten().filter(|key| *key != page.key());
+            let others = crowd.iter().flatten().filter(|other| **other != key);
             if let Some(coldest) = others.min_by_key(|key| visited(key)) {
                 match self.pages.remove(&**coldest) {
                     Some((_, coldest)) => self.registers.forget(&coldest),
@@ -226,7 +256,7 @@ impl Store {
             }
         }
         // The cache may have evicted it again meanwhile, and has said so before it was noted.
-        if !self.pages.contains_key(&**page.key()) {
+        if !self.pages.contains_key(&stored()) {
             self.registers.forget(page);
         }
     }
@@ -235,13 +265,13 @@ impl Store {
     /// place meanwhile, which stays as it is, or the two bodies together are too heavy.
     pub fn encode(&self, page: &Page, coding: Coding, body: Bytes) -> bool {
         let _writing = self.writing.lock();
-        let Some(stored) = self.pages.peek(&**page.key()) else {
+        let Some(stored) = self.pages.peek(&Stored(page.clone())) else {
             return false;
         };
         if !stored.has_body_of(page) {
             return false;
         }
-        let encoded = Arc::new(stored.with(coding, body));
+        let encoded = stored.with(coding, body);
         let fits = self.fits(encoded.weight());
         if fits {
             self.place(&encoded);
@@ -272,10 +302,10 @@ impl Store {
     }
 
     /// Drops this page, unless another has taken its place.
-    pub fn remove(&self, page: &Arc<Page>) -> bool {
+    pub fn remove(&self, page: &Page) -> bool {
         let _writing = self.writing.lock();
-        let stored = |stored: &Arc<Page>| Arc::ptr_eq(stored, page);
-        let removed = self.pages.remove_if(&**page.key(), stored).is_some();
+        let stored = |stored: &Page| stored.is(page);
+        let removed = self.pages.remove_if(&Stored(page.clone()), stored).is_some();
         if removed {
             self.registers.forget(page);
         }
@@ -291,13 +321,13 @@ impl Store {
     }
 
     /// Every page that is stored all the while, one at a time and without holding a lock between two.
-    pub fn pages(&self) -> impl Iterator<Item = Arc<Page>> {
+    pub fn pages(&self) -> impl Iterator<Item = Page> {
         self.pages.iter().map(|(_, page)| page)
     }
 
     /// Every page that is stored all the while and that one of these lines selects, once, as [`Store::pages`] gives them,
     /// and perhaps others: what a line selects, the ledger knows. `None`: all pages are to be looked at, or nearly all.
-    pub fn candidates<'s>(&'s self, lines: &[Line]) -> Option<impl Iterator<Item = Arc<Page>> + use<'s>> {
+    pub fn candidates<'s>(&'s self, lines: &[Line]) -> Option<impl Iterator<Item = Page> + use<'s>> {
         let ids = self.keys_with(&index::named(lines)?, self.len())?;
         Some(ids.into_iter().filter_map(|id| self.pages.peek(&WithId(id))))
     }

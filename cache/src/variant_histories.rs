@@ -73,7 +73,7 @@ impl World {
     }
 
     /// What the app answers to a built request: which of the names it was sent, and its `Vary`.
-    fn ask(&mut self, lookup: &Lookup) -> Arc<Page> {
+    fn ask(&mut self, lookup: &Lookup) -> Page {
         let request = lookup.origin_request();
         let sent = |name: &&str| Some(format!("{name}={}", request.headers().get(*name)?.to_str().ok()?));
         let body: Vec<_> = NAMES.iter().filter_map(sent).collect();
@@ -86,7 +86,7 @@ impl World {
         let vary = Selection::of(&headers).expect("shareable");
         self.count += 1;
         let plan = &lookup.plan;
-        Arc::new(Page::new(Parts {
+        Page::new(Parts {
             key: lookup.key.clone(),
             owner: plan.owner.clone(),
             status: StatusCode::OK,
@@ -99,7 +99,7 @@ impl World {
             compressible: false,
             vary: Some(vary).filter(|vary| !vary.is_empty()).map(Box::new),
             app: None,
-        }))
+        })
     }
 
     /// As a sidecar does: look up, narrow by what is known, ask, narrow by what was learned.
@@ -143,7 +143,8 @@ impl World {
             prop_assert_eq!(made_for.get(name).copied(), own, "{} of {:?}", name, body);
         }
         // Nothing of a visitor that the key does not hold has a say.
-        let keyed: Vec<_> = page.key().variant().map(|(name, _)| name.as_str()).collect();
+        let key = page.key();
+        let keyed: Vec<_> = key.variant().map(|(name, _)| name.as_str()).collect();
         for name in made_for.keys() {
             prop_assert!(keyed.contains(name), "{} is not keyed", name);
         }

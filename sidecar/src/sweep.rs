@@ -250,7 +250,7 @@ impl Sweep {
         batch
     }
 
-    async fn examine_each(&self, pages: impl Iterator<Item = Arc<Page>>, slice: usize, batch: &mut Batch) {
+    async fn examine_each(&self, pages: impl Iterator<Item = Page>, slice: usize, batch: &mut Batch) {
         for page in pages {
             self.examine(&page, batch);
             batch.examined += 1;
@@ -260,7 +260,7 @@ impl Sweep {
         }
     }
 
-    fn examine(&self, page: &Arc<Page>, batch: &mut Batch) {
+    fn examine(&self, page: &Page, batch: &mut Batch) {
         let ledger = self.fetcher.ledger();
         let effect = page.check(ledger);
         if effect.is_none() {
@@ -289,7 +289,7 @@ impl Sweep {
                 batch.left[*at] += 1;
             }
             batch.hot.push(Hot {
-                key: page.key().clone(),
+                key: page.key(),
                 visited: page.visited(),
                 lines: asking,
             });

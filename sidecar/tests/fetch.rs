@@ -165,11 +165,11 @@ async fn fetch_keeps_the_old_page_through_failures() {
             app.answer(failure, "sorry").await;
         }
         let (served, why) = old(soon(visitor).await.unwrap());
-        assert!(Arc::ptr_eq(&served, &page) && why == Fallback::Failed);
+        assert!(served.is(&page) && why == Fallback::Failed);
         rig.landed().await;
         // Unaltered, and for a while served at once; a purge is tried at once.
         let (stored, verdict) = rig.look_up("/a");
-        assert!(Arc::ptr_eq(&stored.unwrap(), &page));
+        assert!(stored.unwrap().is(&page));
         assert_eq!(verdict, Verdict::Stale { regenerate: false });
         rig.purge(2, everything(), Strategy::Refresh);
         assert_eq!(rig.look_up("/a").1, Verdict::Wait { fallback: true });

@@ -53,14 +53,20 @@ pub(crate) fn seed() -> &'static ahash::RandomState {
 /// another one, the rule's own headers and cookies, and the fields that choose the variant. Its hash is computed once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// First, so that unequal keys part at once.
-    hash: u64,
-    scheme: Scheme,
+    head: Head,
     /// Host, path, and `?query` where a parameter counts.
     text: Box<str>,
-    host_end: u16,
-    path_end: u32,
+}
+
+/// All of a key but its text, which a stored page keeps in one piece of memory with its own.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// First, so that unequal keys part at once.
+    hash: u64,
     extra: Option<Box<Extra>>,
+    path_end: u32,
+    host_end: u16,
+    scheme: Scheme,
 }
 
 /// Why something is no key.
@@ -149,13 +155,37 @@ impl Key {
             extra::hash_of(base, &extra.variant)
         });
         Self {
-            hash,
-            scheme,
+            head: Head {
+                hash,
+                extra,
+                path_end,
+                host_end,
+                scheme,
+            },
             text: text.into_boxed_str(),
-            host_end,
-            path_end,
-            extra,
         }
+    }
+
+    /// The key that these are of.
+    pub(crate) fn of_parts(head: &Head, text: &str) -> Self {
+        Self {
+            head: head.clone(),
+            text: text.into(),
+        }
+    }
+
+    /// All of it but its text.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Host, path, and `?query` where a parameter counts.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        self.head.extra.as_deref()
     }
 
     /// The same page in another variant.
@@ -163,52 +193,56 @@ impl Key {
         let extra = Extra {
             base: self.base(),
             variant,
-            ..self.extra.as_deref().cloned().unwrap_or_default()
+            ..self.extra().cloned().unwrap_or_default()
         };
         Self {
-            hash: extra::hash_of(extra.base, &extra.variant),
-            extra: (!extra.is_empty()).then(|| Box::new(extra)),
-            ..self.clone()
+            head: Head {
+                hash: extra::hash_of(extra.base, &extra.variant),
+                extra: (!extra.is_empty()).then(|| Box::new(extra)),
+                ..self.head
+            },
+            text: self.text.clone(),
         }
     }
 
     /// The effective scheme.
     pub fn scheme(&self) -> Scheme {
-        self.scheme
+        self.head.scheme
     }
 
     /// The host: lower case, without the scheme's own port or a trailing dot.
     pub fn host(&self) -> &str {
-        &self.text[..self.host_end as usize]
+        self.head.host(&self.text)
     }
 
     /// The path as visited, in normal form.
     pub fn path(&self) -> &str {
-        &self.text[self.host_end as usize..self.path_end as usize]
+        self.head.path(&self.text)
     }
 
     /// The query parameters that count, sorted by name; empty if there are none.
     pub fn query(&self) -> &str {
-        let query = &self.text[self.path_end as usize..];
+        let query = &self.text[self.head.path_end as usize..];
         query.strip_prefix('?').unwrap_or(query)
     }
 
     /// The forwarded host, where it is another one than the host.
     pub fn forwarded_host(&self) -> Option<&str> {
-        self.extra.as_ref()?.forwarded_host.as_deref()
+        self.extra()?.forwarded_host.as_deref()
     }
 
     /// The fields that choose the variant, sorted by name; of most keys there are none.
     pub fn variant(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &HeaderValue)> {
-        let fields = self.extra.as_ref().map_or(&[][..], |extra| &extra.variant);
-        fields.iter().map(|field| (&field.name, &field.value))
+        self.head
+            .variant()
+            .iter()
+            .map(|field| (&field.name, &field.value))
     }
 
     /// Names of the rule's own headers and cookies that are part of this key.
     pub fn keyed_names(&self) -> impl Iterator<Item = &str> {
         let (headers, cookies) = self
-            .extra
-            .as_ref()
+            .extra()
             .map_or((&[][..], &[][..]), |extra| (&extra.headers, &extra.cookies));
         let headers = headers.iter().map(|field| field.name.as_str());
         headers.chain(cookies.iter().map(|cookie| &*cookie.name))
@@ -216,7 +250,7 @@ impl Key {
 
     /// It is a variant: some field chooses it.
     pub fn is_variant(&self) -> bool {
-        self.variant().len() > 0
+        self.head.is_variant()
     }
 
     /// The key of the same page without fields that choose.
@@ -230,30 +264,30 @@ impl Key {
 
     /// The same for all variants of a page, and with hardly any doubt for no other page in this process.
     pub fn base(&self) -> u64 {
-        self.extra.as_ref().map_or(self.hash, |extra| extra.base)
+        self.extra().map_or(self.head.hash, |extra| extra.base)
     }
 
     /// What it hashes to: the same for equal keys, and with hardly any doubt for no other in this process.
     pub(crate) fn id(&self) -> u64 {
-        self.hash
+        self.head.id()
     }
 
     /// The field of this name is part of the key, with this value (its lines joined); `None`: it is not part of it.
     fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        let extra = self.extra.as_ref()?;
+        let extra = self.extra()?;
         let mut fields = extra.variant.iter().chain(&extra.headers);
         fields.find(|field| field.name == *name).map(|field| &field.value)
     }
 
     /// Path and query: what the app is asked.
     pub fn target(&self) -> &str {
-        &self.text[self.host_end as usize..]
+        &self.text[self.head.host_end as usize..]
     }
 
     /// The rule has all the headers and cookies that are part of this key. One that it has and the key has not is one that
     /// the visitor did not send.
     fn is_keyed_by(&self, plan: &Plan) -> bool {
-        self.extra.as_ref().is_none_or(|extra| {
+        self.extra().is_none_or(|extra| {
             let mut headers = extra.headers.iter();
             let mut cookies = extra.cookies.iter();
             headers.all(|field| plan.key_headers().contains(&field.name))
@@ -267,28 +301,58 @@ impl Key {
             forwarded_host: Some(host.into()),
             ..Extra::default()
         };
-        Self::build(self.scheme, self.host(), self.path(), extra, 0, |_| ())
+        Self::build(self.scheme(), self.host(), self.path(), extra, 0, |_| ())
     }
 
     /// Its bytes in memory.
     pub fn weight(&self) -> usize {
-        size_of::<Self>()
-            + COUNTS
-            + 2 * PIECE
-            + self.text.len()
-            + self.extra.as_ref().map_or(0, |extra| extra.weight())
+        Self::weight_of(&self.head, self.text.len())
+    }
+
+    /// The same of one with a text of so many bytes.
+    pub(crate) fn weight_of(head: &Head, text: usize) -> usize {
+        size_of::<Self>() + COUNTS + 2 * PIECE + text + head.weight()
+    }
+}
+
+impl Head {
+    pub(crate) fn host<'a>(&self, text: &'a str) -> &'a str {
+        &text[..self.host_end as usize]
+    }
+
+    pub(crate) fn path<'a>(&self, text: &'a str) -> &'a str {
+        &text[self.host_end as usize..self.path_end as usize]
+    }
+
+    fn variant(&self) -> &[Field] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.variant)
+    }
+
+    /// See [`Key::is_variant`].
+    pub(crate) fn is_variant(&self) -> bool {
+        !self.variant().is_empty()
+    }
+
+    /// See [`Key::id`].
+    pub(crate) fn id(&self) -> u64 {
+        self.hash
+    }
+
+    /// Its bytes on the heap.
+    pub(crate) fn weight(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.weight())
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u64(self.id());
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.text)?;
+        write!(f, "{}://{}", self.scheme().as_str(), self.text)?;
         if let Some(host) = self.forwarded_host() {
             write!(f, " for {host}")?;
         }
@@ -422,7 +486,7 @@ impl Lookup {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(X_FORWARDED_HOST, host_value(forwarded));
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(key.scheme().as_str()));
-        if let Some(extra) = &key.extra {
+        if let Some(extra) = key.extra() {
             for field in extra.headers.iter().chain(&extra.variant) {
                 headers.insert(field.name.clone(), field.value.clone());
             }

@@ -1,8 +1,8 @@
-//! What is in a page, in one piece of memory but for a long body: many pages are small, and what is told of them is to
-//! take less than they do.
+//! What is in a page beside its numbers, in one piece of memory with them but for a long body: many pages are small, and
+//! what is told of them is to take less than they do.
 //!
 //! ```text
-//! block: lengths of tags and body │ tags │ for each field the length of its value, value │ body, where it is short
+//! block: text of the key │ tags │ for each field the length of its value, value │ body, where it is short
 //! names: the fields' names, one list for all pages that have the same
 //! ```
 
@@ -12,13 +12,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
-use super::tags::TagList;
+use super::{BESIDE, tags::TagList};
 use crate::weight::{COUNTS, PIECE, SHARED};
 
 /// A body of so many bytes or less is kept in the block, where that takes less than a piece of its own.
 pub(super) const SHORT: usize = 4 << 10;
-/// Two lengths of two bytes: tags and what is there of a body are shorter than these can tell.
-const LENGTHS: usize = 4;
 /// What a body of its own takes beside its bytes, to be found and counted.
 const APART: usize = 2 * size_of::<Bytes>();
 
@@ -60,32 +58,33 @@ struct Names {
     shared: bool,
 }
 
-/// Tags, header fields and body.
+/// What is where in a page's block, and what is not in it.
 #[derive(Debug, Clone)]
 pub(super) struct Content {
     names: Arc<Names>,
-    block: Bytes,
     /// A body that is not in the block.
     long: Option<Box<Bytes>>,
+    tags_at: u32,
+    fields_at: u32,
+    body_at: u32,
 }
 
 /// The header fields of a page.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
     names: slice::Iter<'a, HeaderName>,
-    block: &'a Bytes,
+    block: &'a [u8],
     /// Where the length of the next value is.
     at: usize,
 }
 
 /// The value of a field, as a page keeps it.
 #[derive(Debug, Clone, Copy)]
-pub struct Value<'a>(Kept<'a>);
-
-#[derive(Debug, Clone, Copy)]
-enum Kept<'a> {
+pub enum Value<'a> {
+    /// One that answers of many apps have.
     Known(&'static HeaderValue),
-    Own { block: &'a Bytes, value: &'a [u8] },
+    /// A part of the page's block.
+    Own(&'a [u8]),
 }
 
 impl Names {
@@ -132,111 +131,83 @@ impl Names {
 }
 
 impl Content {
-    pub(super) fn new(tags: TagList<'_>, headers: &HeaderMap, body: Bytes) -> Self {
-        let mut fields = Vec::with_capacity(headers.values().map(|value| value.len() + 2).sum());
+    /// With it the block that it is of.
+    pub(super) fn new(key: &str, tags: TagList<'_>, headers: &HeaderMap, body: Bytes) -> (Self, Vec<u8>) {
+        let fields = headers.values().map(|value| value.len() + 2).sum::<usize>();
+        let mut block = Vec::with_capacity(key.len() + tags.written().len() + fields + body.len().min(SHORT));
+        block.extend_from_slice(key.as_bytes());
+        let tags_at = block.len() as u32;
+        block.extend_from_slice(tags.written());
+        let fields_at = block.len() as u32;
         for value in headers.values() {
             if let Some(known) = KNOWN.iter().position(|known| known == value) {
-                push(&mut fields, known << 1 | 1);
+                push(&mut block, known << 1 | 1);
             } else {
-                push(&mut fields, value.len() << 1);
-                fields.extend_from_slice(value.as_bytes());
+                push(&mut block, value.len() << 1);
+                block.extend_from_slice(value.as_bytes());
             }
         }
-        let names = Names::of(headers);
-        let head = LENGTHS + tags.written().len() + fields.len();
-        if body.len() > SHORT || taken(head + body.len()) > taken(head) + taken(body.len()) + APART {
-            let long = Some(Box::new(body));
-            Self {
-                long,
-                ..Self::join(names, tags, &fields, &[])
-            }
-        } else {
-            Self::join(names, tags, &fields, &body)
+        let head = BESIDE + block.len();
+        let together = taken(head + body.len());
+        let is_long = body.len() > SHORT || together > taken(head) + taken(body.len()) + APART;
+        let body_at = block.len() as u32;
+        if !is_long {
+            block.extend_from_slice(&body);
         }
-    }
-
-    /// The same with other headers.
-    pub(super) fn confirmed(&self, headers: &HeaderMap) -> Self {
-        Self::new(self.tags(), headers, self.body())
+        let content = Self {
+            names: Names::of(headers),
+            long: is_long.then(|| Box::new(body)),
+            tags_at,
+            fields_at,
+            body_at,
+        };
+        (content, block)
     }
 
     /// The same with other tags.
-    pub(super) fn under(&self, tags: TagList<'_>) -> Self {
-        let (fields, body) = (self.fields_at(), self.body_at());
-        Self {
-            long: self.long.clone(),
-            ..Self::join(
-                self.names.clone(),
-                tags,
-                &self.block[fields..body],
-                &self.block[body..],
-            )
-        }
+    pub(super) fn under(&self, block: &[u8], tags: TagList<'_>) -> (Self, Vec<u8>) {
+        let (key, rest) = (&block[..self.tags_at as usize], &block[self.fields_at as usize..]);
+        let block = [key, tags.written(), rest].concat();
+        let at = |old: u32| old - self.fields_at + self.tags_at + tags.written().len() as u32;
+        let content = Self {
+            fields_at: at(self.fields_at),
+            body_at: at(self.body_at),
+            ..self.clone()
+        };
+        (content, block)
     }
 
-    fn join(names: Arc<Names>, tags: TagList<'_>, fields: &[u8], body: &[u8]) -> Self {
-        let tags = tags.written();
-        let mut block = Vec::with_capacity(LENGTHS + tags.len() + fields.len() + body.len());
-        for length in [tags.len(), body.len()] {
-            block.extend_from_slice(&(length as u16).to_le_bytes());
-        }
-        for part in [tags, fields, body] {
-            block.extend_from_slice(part);
-        }
-        Self {
-            names,
-            block: block.into(),
-            long: None,
-        }
+    /// The text of the key.
+    pub(super) fn key<'a>(&self, block: &'a [u8]) -> &'a [u8] {
+        &block[..self.tags_at as usize]
     }
 
-    /// Those of the tags, and of what is there of the body.
-    fn lengths(&self) -> (usize, usize) {
-        let [tag, tags, body, bodies] = self.block.first_chunk().copied().unwrap_or_default();
-        let length = |low, high| usize::from(u16::from_le_bytes([low, high]));
-        (length(tag, tags), length(body, bodies))
+    pub(super) fn tags<'a>(&self, block: &'a [u8]) -> TagList<'a> {
+        TagList::read(&block[self.tags_at as usize..self.fields_at as usize])
     }
 
-    fn fields_at(&self) -> usize {
-        LENGTHS + self.lengths().0
-    }
-
-    fn body_at(&self) -> usize {
-        self.block.len() - self.lengths().1
-    }
-
-    pub(super) fn tags(&self) -> TagList<'_> {
-        TagList::read(&self.block[LENGTHS..self.fields_at()])
-    }
-
-    pub(super) fn fields(&self) -> Fields<'_> {
+    pub(super) fn fields<'a>(&'a self, block: &'a [u8]) -> Fields<'a> {
         Fields {
             names: self.names.names.iter(),
-            block: &self.block,
-            at: self.fields_at(),
+            block,
+            at: self.fields_at as usize,
         }
     }
 
-    /// The body, to be kept beyond the page.
-    pub(super) fn body(&self) -> Bytes {
-        match &self.long {
-            Some(body) => Bytes::clone(body),
-            None => self.block.slice(self.body_at()..),
-        }
+    /// A body that is not in the block.
+    pub(super) fn long(&self) -> Option<&Bytes> {
+        self.long.as_deref()
     }
 
     /// The bytes of the body.
-    pub(super) fn bytes(&self) -> &[u8] {
-        match &self.long {
-            Some(body) => body,
-            None => &self.block[self.body_at()..],
-        }
+    pub(super) fn bytes<'a>(&'a self, block: &'a [u8]) -> &'a [u8] {
+        self.long().map_or(&block[self.body_at as usize..], |body| body)
     }
 
-    /// What it takes on the heap, in bytes.
+    /// What it takes on the heap beside the block, in bytes.
     pub(super) fn weight(&self) -> usize {
         let long = |body: &Bytes| size_of::<Bytes>() + PIECE + body.len() + SHARED;
-        self.names.weight() + self.block.len() + SHARED + self.long.as_deref().map_or(0, long)
+        self.names.weight() + self.long().map_or(0, long)
     }
 }
 
@@ -274,17 +245,15 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let name = self.names.next()?;
-        let block: &'a Bytes = self.block;
-        let (kept, at) = number(block, self.at)?;
-        let kept = if kept & 1 == 1 {
+        let (kept, at) = number(self.block, self.at)?;
+        let value = if kept & 1 == 1 {
             self.at = at;
-            Kept::Known(KNOWN.get(kept >> 1)?)
+            Value::Known(KNOWN.get(kept >> 1)?)
         } else {
             self.at = at + (kept >> 1);
-            let value = block.get(at..self.at)?;
-            Kept::Own { block, value }
+            Value::Own(self.block.get(at..self.at)?)
         };
-        Some((name, Value(kept)))
+        Some((name, value))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -297,21 +266,26 @@ impl ExactSizeIterator for Fields<'_> {}
 impl<'a> Value<'a> {
     /// Its bytes.
     pub fn as_bytes(self) -> &'a [u8] {
-        match self.0 {
-            Kept::Known(known) => known.as_bytes(),
-            Kept::Own { value, .. } => value,
+        match self {
+            Self::Known(known) => known.as_bytes(),
+            Self::Own(value) => value,
+        }
+    }
+
+    /// As the value of a header, whose bytes `share` gives.
+    pub(super) fn read(self, share: impl FnOnce(&'a [u8]) -> Bytes) -> HeaderValue {
+        match self {
+            Self::Known(known) => known.clone(),
+            Self::Own(value) => HeaderValue::from_maybe_shared(share(value))
+                .expect("the bytes were a header value when the page was made"),
         }
     }
 }
 
-/// Shares the page's memory.
+/// A copy: for an answer, [`Lent`](super::Lent) has all of a page's.
 impl From<Value<'_>> for HeaderValue {
     fn from(value: Value<'_>) -> Self {
-        match value.0 {
-            Kept::Known(known) => known.clone(),
-            Kept::Own { block, value } => Self::from_maybe_shared(block.slice_ref(value))
-                .expect("the bytes were a header value when the page was made"),
-        }
+        value.read(Bytes::copy_from_slice)
     }
 }
 
@@ -322,20 +296,19 @@ mod tests {
     use super::*;
     use crate::{mk::mk_headers, page::TagSet};
 
-    fn read(content: &Content) -> HeaderMap {
-        let fields = content.fields();
+    const KEY: &str = "example.com/caf\u{e9}";
+
+    fn made(headers: &HeaderMap, length: usize) -> (Content, Vec<u8>) {
+        Content::new(KEY, TagList::default(), headers, vec![7; length].into())
+    }
+
+    fn read((content, block): &(Content, Vec<u8>)) -> HeaderMap {
+        let fields = content.fields(block);
         let mut headers = HeaderMap::with_capacity(fields.len());
         for (name, value) in fields {
             headers.append(name, value.into());
         }
         headers
-    }
-
-    fn same(content: &Content, tags: &TagSet, headers: &HeaderMap, body: &Bytes) -> bool {
-        content.tags().written() == tags.list().written()
-            && read(content) == *headers
-            && content.body() == body
-            && content.bytes() == body
     }
 
     proptest! {
@@ -348,44 +321,40 @@ mod tests {
         ) {
             let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
             let headers = mk_headers(&fields.iter().map(String::as_str).collect::<Vec<_>>());
-            let body = Bytes::from(vec![7; length]);
+            let body = vec![7; length];
             let tags = TagSet::new([""], tags.iter().map(String::as_str)).unwrap();
-            let content = Content::new(tags.list(), &headers, body.clone());
-            prop_assert!(same(&content, &tags, &headers, &body));
             let others = tags.list().under(&others).unwrap();
-            let content = content.under(others.list());
-            prop_assert!(same(&content, &others, &headers, &body));
-            let headers = mk_headers(&["etag: x"]);
-            prop_assert!(same(&content.confirmed(&headers), &others, &headers, &body));
+            let made = Content::new(KEY, tags.list(), &headers, body.clone().into());
+            for ((content, block), tags) in [(&made, &tags), (&made.0.under(&made.1, others.list()), &others)] {
+                prop_assert_eq!(content.key(block), KEY.as_bytes());
+                prop_assert_eq!(content.tags(block).written(), tags.list().written());
+                prop_assert_eq!(content.bytes(block), &body[..]);
+                prop_assert_eq!(read(&(content.clone(), block.clone())), headers.clone());
+            }
         }
     }
 
     #[test]
     fn content_is_in_as_little_memory_as_it_can() {
-        let content = |length| {
-            Content::new(
-                TagList::default(),
-                &mk_headers(&["etag: x"]),
-                vec![0; length].into(),
-            )
-        };
-        assert!(content(900).long.is_none());
-        assert!(content(1024).long.is_some());
-        assert!(content(1100).long.is_none());
-        assert!(content(SHORT + 100).long.is_some());
+        let is_long = |length| made(&mk_headers(&["etag: x"]), length).0.long.is_some();
+        assert_eq!(
+            [800, 1000, 1100, 2048, SHORT].map(is_long),
+            [false, true, false, true, true]
+        );
+        assert!(is_long(SHORT + 100));
         assert_eq!([1, 68, 1024, 1025, 1090].map(taken), [16, 80, 1024, 1280, 1280]);
     }
 
     #[test]
     fn content_shares_names_and_known_values() {
-        let content = |fields: &[&str]| Content::new(TagList::default(), &mk_headers(fields), Bytes::new());
-        let one = content(&["x-content: a", "content-type: text/html"]);
-        let other = content(&["x-content: b", "content-type: text/plain"]);
+        let made = |fields: &[&str]| made(&mk_headers(fields), 0);
+        let (one, block) = made(&["x-content: a", "content-type: text/html"]);
+        let (other, _) = made(&["x-content: b", "content-type: text/plain"]);
         assert!(Arc::ptr_eq(&one.names, &other.names));
-        assert!(!Arc::ptr_eq(&one.names, &content(&["x-content: a"]).names));
-        assert_eq!(one.block.len(), LENGTHS + "_a_".len());
+        assert!(!Arc::ptr_eq(&one.names, &made(&["x-content: a"]).0.names));
+        assert_eq!(block.len(), KEY.len() + "_a_".len());
         let many: Vec<_> = (0..=MAX_NAMES).map(|name| format!("x-{name}: a")).collect();
-        let own = content(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        let (own, _) = made(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(!own.names.shared && own.weight() > one.weight() + MAX_NAMES * size_of::<HeaderName>());
     }
 }

@@ -9,16 +9,13 @@
 
 mod runs;
 
-use std::{
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::hash::{Hash, Hasher};
 
 use quick_cache::Equivalent;
 
 use self::runs::Runs;
+use super::Stored;
 use crate::{
-    key::Key,
     ledger::{Fact, Line},
     page::Page,
     path,
@@ -54,9 +51,9 @@ impl Hash for WithId {
     }
 }
 
-impl Equivalent<Arc<Key>> for WithId {
-    fn equivalent(&self, key: &Arc<Key>) -> bool {
-        key.id() == self.0
+impl Equivalent<Stored> for WithId {
+    fn equivalent(&self, stored: &Stored) -> bool {
+        stored.0.id() == self.0
     }
 }
 
@@ -77,14 +74,14 @@ impl Index {
     /// The page is stored.
     pub(super) fn add(&mut self, page: &Page) {
         for fact in page.facts().each() {
-            self.entries.insert(Entry::new(fact, page.key().id()));
+            self.entries.insert(Entry::new(fact, page.id()));
         }
     }
 
     /// The page is stored no more, and no other under its key has been added yet.
     pub(super) fn forget(&mut self, page: &Page) {
         for fact in page.facts().each() {
-            self.entries.remove(Entry::new(fact, page.key().id()));
+            self.entries.remove(Entry::new(fact, page.id()));
         }
     }
 
@@ -122,7 +119,7 @@ pub(super) fn named(lines: &[Line]) -> Option<Vec<Fact>> {
 
 /// What a page takes here, in bytes; part of its weight, which is asked for often: it hashes nothing.
 pub(crate) fn weight(page: &Page) -> usize {
-    let is_data = path::data_path(page.key().path()).is_some();
+    let is_data = path::data_path(page.path()).is_some();
     (page.tags().len() + 1 + usize::from(is_data)) * WEIGHT
 }
 

@@ -10,7 +10,7 @@ use crate::{
 const MIB: u64 = 1 << 20;
 
 fn put(store: &Store, plan: &Plan, path: &str, stamp: u64, length: usize) -> Inserted {
-    store.insert(&Arc::new(mk_page(plan, path, stamp, length)))
+    store.insert(&mk_page(plan, path, stamp, length))
 }
 
 #[test]
@@ -61,10 +61,7 @@ fn store_brings_pages_under_the_plan_in_force() {
     let changed = mk_plan(|rule| rule.tags = texts(&["new"]));
     let adopted = store.find(&mk_key("/a"), &changed).unwrap();
     assert_eq!(adopted.check(&ledger), Some(Purge::Expire));
-    assert!(Arc::ptr_eq(
-        &adopted,
-        &store.find(&mk_key("/a"), &changed).unwrap()
-    ));
+    assert!(adopted.is(&store.find(&mk_key("/a"), &changed).unwrap()));
 }
 
 #[test]
@@ -134,7 +131,7 @@ fn store_encodes_nothing_that_has_gone() {
     put(&store, &plan, "/c", 1, MIB as usize / 2);
     let page = store.get(&mk_key("/c")).unwrap();
     assert!(!store.encode(&page, Coding::Gzip, vec![0; MIB as usize / 2].into()));
-    assert!(Arc::ptr_eq(&page, &store.get(&mk_key("/c")).unwrap()));
+    assert!(page.is(&store.get(&mk_key("/c")).unwrap()));
 }
 
 #[test]
@@ -242,15 +239,15 @@ proptest! {
         for step in steps {
             match step {
                 Step::Put(path, length) => {
-                    let page = Arc::new(mk_page(&plan, &format!("/{path}"), 0, length));
+                    let page = mk_page(&plan, &format!("/{path}"), 0, length);
                     let inserted = store.insert(&page);
-                    let found = store.get(page.key()).is_some_and(|found| Arc::ptr_eq(&found, &page));
+                    let found = store.get(&page.key()).is_some_and(|found| found.is(&page));
                     prop_assert_eq!(inserted == Inserted::Stored, found);
                 }
                 Step::Encode(path, coding, length) => {
                     if let Some(page) = store.get(&mk_key(&format!("/{path}"))) {
                         let added = store.encode(&page, coding, vec![0; length].into());
-                        let found = store.get(page.key());
+                        let found = store.get(&page.key());
                         prop_assert!(!added || found.is_some_and(|found| found.encoded(coding).is_some()));
                     }
                 }

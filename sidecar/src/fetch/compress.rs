@@ -72,7 +72,7 @@ impl Compressor {
             return;
         };
         // Not the page itself: what is evicted while it waits is not to be kept.
-        let (turns, store, key) = (self.turns.clone(), store.clone(), page.key().clone());
+        let (turns, store, key) = (self.turns.clone(), store.clone(), page.key());
         tokio::spawn(async move {
             // The semaphore is never closed.
             let _turn = turns.acquire_owned().await;

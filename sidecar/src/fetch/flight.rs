@@ -36,7 +36,7 @@ pub(super) enum Phase {
     /// The page is complete.
     Landed {
         /// The page.
-        page: Arc<Page>,
+        page: Page,
         /// It is in the store.
         stored: bool,
     },

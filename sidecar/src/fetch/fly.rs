@@ -106,7 +106,7 @@ impl Pilot {
         }
         let mut validated = self.to_validate();
         loop {
-            let (response, arrival) = match self.send(validated.as_deref(), regenerates).await {
+            let (response, arrival) = match self.send(validated.as_ref(), regenerates).await {
                 Ok(answered) => answered,
                 Err(failure) => return self.fail(failure),
             };
@@ -282,7 +282,7 @@ impl Pilot {
                 self.flight.tee.reveal();
             }
             Collected::Whole(body) => {
-                let page = Arc::new(self.page(&answer, body, storable, compressible));
+                let page = self.page(&answer, body, storable, compressible);
                 let stored = self.store(&page);
                 self.flight.enter(Phase::Landed { page, stored });
                 self.flight.tee.reveal();
@@ -420,7 +420,7 @@ impl Pilot {
 
     /// Stores the page unless something overtook the flight. Both under one lock: a reset either finds the flight in the
     /// air or the page in the store.
-    fn store(&self, page: &Arc<Page>) -> bool {
+    fn store(&self, page: &Page) -> bool {
         let shared = &self.shared;
         let mut flights = shared.flights.lock();
         let clear = flights.land(&self.ticket, Some(page.tags()), &shared.ledger) == Landing::Clear;

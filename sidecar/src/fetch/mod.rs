@@ -85,18 +85,18 @@ pub enum Fetched {
     /// The new page, complete: to who had an old one, or because it was whole before who waited looked.
     Page {
         /// The page.
-        page: Arc<Page>,
+        page: Page,
         /// Somebody else's flight brought it.
         joined: bool,
         /// It is in the store; false: a purge overtook it.
         stored: bool,
     },
     /// Another flight has landed since the visitor looked: the page is in the store, and fresh.
-    There(Arc<Page>),
+    There(Page),
     /// No new page; the old one serves.
     Old {
         /// What was handed in as `fallback`.
-        page: Arc<Page>,
+        page: Page,
         /// Why.
         why: Fallback,
     },
@@ -256,12 +256,12 @@ impl Fetcher {
         &self,
         lookup: &mut Lookup,
         headers: &HeaderMap,
-    ) -> Result<(Option<Arc<Page>>, Verdict), PassReason> {
+    ) -> Result<(Option<Page>, Verdict), PassReason> {
         let now = self.shared.clock.now();
         let store = &self.shared.store;
         let page = self.find(lookup, headers, |lookup| store.find(&lookup.key, &lookup.plan))?;
-        let verdict = verdict::decide(page.as_deref(), &lookup.plan, &self.shared.ledger, now);
-        if Self::is_for_others(lookup, page.as_deref(), verdict) {
+        let verdict = verdict::decide(page.as_ref(), &lookup.plan, &self.shared.ledger, now);
+        if Self::is_for_others(lookup, page.as_ref(), verdict) {
             return Err(PassReason::Unstorable(Unstorable::Authorized));
         }
         if let Some(page) = &page {
@@ -284,8 +284,8 @@ impl Fetcher {
         &self,
         lookup: &mut Lookup,
         headers: &HeaderMap,
-        get: impl Fn(&Lookup) -> Option<Arc<Page>>,
-    ) -> Result<Option<Arc<Page>>, PassReason> {
+        get: impl Fn(&Lookup) -> Option<Page>,
+    ) -> Result<Option<Page>, PassReason> {
         let store = &self.shared.store;
         let mut page = get(lookup);
         for _ in 0..NARROWINGS {
@@ -314,12 +314,7 @@ impl Fetcher {
     ///
     /// A flight whose answer turns out to be another variant is not the visitor's: with what was learned from it the
     /// visitor's own is fetched.
-    pub async fn fetch(
-        &self,
-        lookup: &mut Lookup,
-        headers: &HeaderMap,
-        fallback: Option<Arc<Page>>,
-    ) -> Fetched {
+    pub async fn fetch(&self, lookup: &mut Lookup, headers: &HeaderMap, fallback: Option<Page>) -> Fetched {
         for _ in 0..NARROWINGS {
             let now = self.shared.clock.now();
             let marked = self.shared.flights.lock().marked(&lookup.key, now);
@@ -402,7 +397,7 @@ impl Fetcher {
             flights.overtake_strays(routes);
         }
         for (count, page) in self.shared.store.pages().enumerate() {
-            match routes.find(page.key().host(), page.key().path()) {
+            match routes.find(page.host(), page.path()) {
                 Some(plan) => {
                     self.shared.store.adopt(&page, plan);
                 }
@@ -480,7 +475,7 @@ impl Fetcher {
         if page.is_none() && !job.cold {
             return Regenerated::Gone.into();
         }
-        match verdict::decide(page.as_deref(), &lookup.plan, &shared.ledger, shared.clock.now()) {
+        match verdict::decide(page.as_ref(), &lookup.plan, &shared.ledger, shared.clock.now()) {
             // Somebody else saw to it while this waited for its turn.
             Verdict::Hit => return Regenerated::Done.into(),
             Verdict::Stale { regenerate: false } => return Regenerated::Failed.into(),
@@ -502,7 +497,7 @@ enum Place {
     /// In a flight.
     Aboard(Boarded),
     /// Nowhere: a fresh page is in the store.
-    There(Arc<Page>),
+    There(Page),
     /// Nowhere: the visitor's own request passes through.
     Pass(Unstorable),
 }

@@ -61,7 +61,7 @@ impl Turn {
 #[derive(Debug)]
 pub struct Foreseen {
     /// The page, as it would be brought under the plan in force.
-    pub page: Option<Arc<Page>>,
+    pub page: Option<Page>,
     /// What would be done with it.
     pub verdict: Verdict,
     /// Why nothing is done with it: what is known of its variants and visitors lets this one pass through.
@@ -102,15 +102,15 @@ impl Fetcher {
                 return Some(page);
             }
             let is_own = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
-            is_own.then(|| page.under(plan).ok().map(Arc::new))?
+            is_own.then(|| page.under(plan).ok())?
         };
         let (page, mut refused) = match self.find(lookup, headers, peek) {
             Ok(page) => (page, None),
             Err(reason) => (None, Some(reason)),
         };
         let (key, plan, now) = (&*lookup.key, &*lookup.plan, shared.clock.now());
-        let verdict = verdict::foresee(page.as_deref(), plan, &shared.ledger, now);
-        if Self::is_for_others(lookup, page.as_deref(), verdict) {
+        let verdict = verdict::foresee(page.as_ref(), plan, &shared.ledger, now);
+        if Self::is_for_others(lookup, page.as_ref(), verdict) {
             refused = refused.or(Some(PassReason::Unstorable(Unstorable::Authorized)));
         }
         let (marked, flight) = {

@@ -66,7 +66,7 @@ pub(super) async fn wait(
     boarded: Boarded,
     lookup: &Lookup,
     headers: &HeaderMap,
-    fallback: Option<&Arc<Page>>,
+    fallback: Option<&Page>,
 ) -> Waited {
     let Boarded {
         flight,
@@ -74,7 +74,7 @@ pub(super) async fn wait(
         joined,
     } = boarded;
     let patience = Instant::now() + PATIENCE;
-    let old = |page: &Arc<Page>, why| {
+    let old = |page: &Page, why| {
         Waited::Over(Fetched::Old {
             page: page.clone(),
             why,

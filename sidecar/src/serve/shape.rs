@@ -7,7 +7,12 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use coppice_cache::{coding::Coding, form::Form, page::Page, range::Parts};
+use coppice_cache::{
+    coding::Coding,
+    form::Form,
+    page::{Lent, Page},
+    range::Parts,
+};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
@@ -60,7 +65,7 @@ impl Shape {
         match form {
             Form::Whole { coding, .. } => whole(page, *coding),
             Form::NotModified { coding } => {
-                let mut shape = not_modified(page.headers().map(|(name, value)| (name, value.into())));
+                let mut shape = not_modified(page.lend().headers());
                 encode(&mut shape.headers, page, *coding);
                 shape.headers.remove(CONTENT_ENCODING);
                 shape
@@ -80,17 +85,19 @@ impl Shape {
     }
 }
 
-fn headers(page: &Page) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(page.headers().len() + OWN_HEADERS);
-    for (name, value) in page.headers() {
-        headers.append(name, value.into());
+fn headers(page: &Lent<'_>) -> HeaderMap {
+    let fields = page.headers();
+    let mut headers = HeaderMap::with_capacity(fields.len() + OWN_HEADERS);
+    for (name, value) in fields {
+        headers.append(name, value);
     }
     headers
 }
 
 fn whole(page: &Page, coding: Option<Coding>) -> Shape {
-    let mut headers = headers(page);
-    let body = encode(&mut headers, page, coding).unwrap_or_else(|| page.body());
+    let lent = page.lend();
+    let mut headers = headers(&lent);
+    let body = encode(&mut headers, page, coding).unwrap_or_else(|| lent.body());
     if page.status() == StatusCode::OK {
         headers.insert(ACCEPT_RANGES, BYTES);
     }
@@ -154,14 +161,15 @@ fn own(status: StatusCode, text: &str) -> Shape {
 }
 
 fn one_part(page: &Page, part: &Range<u64>) -> Shape {
-    let mut headers = headers(page);
+    let lent = page.lend();
+    let mut headers = headers(&lent);
     headers.insert(CONTENT_RANGE, content_range(Some(part), page.bytes().len()));
-    partial(headers, page.body().slice(bytes(part)))
+    partial(headers, lent.body().slice(bytes(part)))
 }
 
 /// RFC 9110 section 14.6.
 fn several_parts(page: &Page, parts: &Parts) -> Shape {
-    let mut headers = headers(page);
+    let mut headers = headers(&page.lend());
     let media = headers.remove(CONTENT_TYPE);
     let boundary = boundary();
     let mut body = BytesMut::new();

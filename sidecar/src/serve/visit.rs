@@ -74,7 +74,7 @@ async fn not_fresh(
     visitor: &Visitor,
     request: Request<Body>,
     lookup: Lookup,
-    page: Option<Arc<Page>>,
+    page: Option<Page>,
     verdict: Verdict,
 ) -> Answered {
     match (verdict, page) {
@@ -100,7 +100,7 @@ async fn fetch(
     visitor: &Visitor,
     request: Request<Body>,
     mut lookup: Lookup,
-    old: Option<Arc<Page>>,
+    old: Option<Page>,
     waited: Waited,
 ) -> Answered {
     let fetched = site.fetcher.fetch(&mut lookup, request.headers(), old).await;

@@ -1,6 +1,6 @@
 //! Why a URL is or is not cached.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use coppice_cache::ledger::Strategy;
 use rstest::rstest;
@@ -260,7 +260,7 @@ async fn explain_changes_nothing() {
     assert_eq!(answer["next"]["outcome"], "REVALIDATED");
     assert_eq!(answer["stored"]["allTags"], json!(["new"]));
     let after = desk.page("/a");
-    assert!(Arc::ptr_eq(&before, &after));
+    assert!(before.is(&after));
     assert_eq!((after.visited(), after.effect()), (visited, None));
     assert_eq!(desk.stage.site.metrics.outcomes(), counts);
     assert_eq!(desk.stage.site.fetcher.in_the_air(), 0);

@@ -79,7 +79,7 @@ impl Desk {
         (word("outcome"), word("reason"))
     }
 
-    fn page(&self, path: &str) -> Arc<Page> {
+    fn page(&self, path: &str) -> Page {
         let key = Key::new(Scheme::Http, "a.test", path, "").unwrap();
         self.stage.site.fetcher.store().peek(&key).unwrap()
     }

@@ -141,7 +141,7 @@ impl Rig {
     }
 
     /// A visitor that waits for a page.
-    pub fn wait(&self, path: &str, fallback: Option<Arc<Page>>) -> JoinHandle<Fetched> {
+    pub fn wait(&self, path: &str, fallback: Option<Page>) -> JoinHandle<Fetched> {
         let (fetcher, mut lookup) = (self.fetcher.clone(), self.lookup(path));
         tokio::spawn(async move { fetcher.fetch(&mut lookup, &HeaderMap::new(), fallback).await })
     }
@@ -156,14 +156,14 @@ impl Rig {
     }
 
     /// Fetches and stores a page.
-    pub async fn store(&mut self, path: &str, text: &str) -> Arc<Page> {
+    pub async fn store(&mut self, path: &str, text: &str) -> Page {
         let visitor = self.wait(path, None);
         self.asked().await.answer(OK, text).await;
         assert_eq!(body(soon(visitor).await.unwrap()).await.unwrap(), text);
         self.stored(path).await
     }
 
-    pub async fn stored(&self, path: &str) -> Arc<Page> {
+    pub async fn stored(&self, path: &str) -> Page {
         let key = self.lookup(path).key;
         until("the page is stored", async || {
             self.fetcher.store().get(&key).is_some()
@@ -176,7 +176,7 @@ impl Rig {
         until("all have landed", async || self.fetcher.in_the_air() == 0).await;
     }
 
-    pub fn look_up(&self, path: &str) -> (Option<Arc<Page>>, Verdict) {
+    pub fn look_up(&self, path: &str) -> (Option<Page>, Verdict) {
         let mut lookup = self.lookup(path);
         let found = self.fetcher.look_up(&mut lookup, &HeaderMap::new());
         found.expect("nothing passes")
@@ -228,7 +228,7 @@ pub async fn read(streamed: Streamed) -> Option<String> {
     Some(String::from_utf8(whole.to_bytes().to_vec()).unwrap())
 }
 
-pub fn old(fetched: Fetched) -> (Arc<Page>, Fallback) {
+pub fn old(fetched: Fetched) -> (Page, Fallback) {
     match fetched {
         Fetched::Old { page, why } => (page, why),
         other => panic!("not the old page: {other:?}"),

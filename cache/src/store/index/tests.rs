@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     coding::Coding,
     config::Scheme,
+    key::Key,
     ledger::{Ledger, Selector, Strategy as Purge},
     mk::{mk_key, mk_page, mk_parts, mk_plan, mk_variant, texts},
     page::{Page, TagSet},
@@ -65,29 +66,29 @@ fn purge(ledger: &Ledger, selectors: Vec<Selector>) -> Vec<Line> {
     lines
 }
 
-fn mk_tagged(plan: &Plan, key: &Arc<Key>, tags: &[&str], length: usize) -> Arc<Page> {
+fn mk_tagged(plan: &Plan, key: &Arc<Key>, tags: &[&str], length: usize) -> Page {
     let mut parts = mk_parts(plan, key.path(), 0, length);
     parts.key = key.clone();
     let of_app = tags.iter().map(|tag| CompactString::from(*tag));
     parts.tags = TagSet::new(plan.tags(key.path()), of_app).expect("few tags");
-    Arc::new(Page::new(parts))
+    Page::new(parts)
 }
 
-fn ids(pages: impl Iterator<Item = Arc<Page>>) -> Vec<u64> {
-    pages.map(|page| page.key().id()).collect()
+fn ids(pages: impl Iterator<Item = Page>) -> Vec<u64> {
+    pages.map(|page| page.id()).collect()
 }
 
 impl Store {
     /// The index knows what is stored and nothing else, and finds all that lines select.
     fn check_index(&self, ledger: &Ledger, lines: &[Line]) -> Result<(), TestCaseError> {
-        let facts = |page: Arc<Page>| page.facts().each().collect::<BTreeSet<_>>().len();
+        let facts = |page: Page| page.facts().each().collect::<BTreeSet<_>>().len();
         let expected: usize = self.pages().map(facts).sum();
         prop_assert_eq!(self.registers.index.lock().len(), expected);
         for line in lines.iter().map(std::slice::from_ref).chain([lines]) {
             let facts = named(line).expect("all are named");
             let found = self.keys_with(&facts, usize::MAX).expect("fewer");
             prop_assert!(found.is_sorted_by(|one, next| one < next));
-            let selects = |page: &Arc<Page>| {
+            let selects = |page: &Page| {
                 line.iter()
                     .any(|line| ledger.selects(line.sequence, &page.facts()))
             };
@@ -237,7 +238,7 @@ fn index_misses_no_page_that_is_being_replaced() {
         });
         while !replaced.is_finished() {
             let found = store.candidates(&line).expect("one of three");
-            assert_eq!(ids(found), [page.key().id()]);
+            assert_eq!(ids(found), [page.id()]);
         }
     });
 }

@@ -168,7 +168,7 @@ impl Explanation {
             .map(|lookup| site.fetcher.foresee(lookup, headers));
         let stored = lookup.as_ref().zip(foreseen.as_ref());
         let stored = stored.and_then(|(lookup, foreseen)| {
-            let page = foreseen.page.as_deref()?;
+            let page = foreseen.page.as_ref()?;
             Some(Stored::of(view, &routes, &lookup.plan, page))
         });
         Ok(Self {

@@ -125,7 +125,7 @@ pub(super) async fn find(site: &Site, routes: &Routes, wanted: &mut Wanted) -> F
             matching += 1;
             places.push(Place {
                 rank: rank(&page, wanted.sort, routes, now),
-                address: Address(page.key().clone()),
+                address: Address(page.key()),
             });
         }
         drop(page);
@@ -154,7 +154,7 @@ pub(super) async fn find(site: &Site, routes: &Routes, wanted: &mut Wanted) -> F
 fn is_wanted(page: &Page, wanted: &Wanted) -> bool {
     let Wanted { path, tag, route, .. } = wanted;
     let (of, rule) = (route.split('/').next().unwrap_or_default(), route.split_once('/'));
-    page.key().path().starts_with(path.as_str())
+    page.path().starts_with(path.as_str())
         && (route.is_empty() || &**page.route() == of && rule.is_none_or(|(_, rule)| &**page.rule() == rule))
         && (tag.is_empty() || page.tags().iter().any(|own| own == tag))
 }
@@ -167,8 +167,7 @@ fn rank(page: &Page, sort: Sort, routes: &Routes, now: Moment) -> u64 {
         Sort::Size => u64::MAX - page.bytes().len() as u64,
         Sort::Path => 0,
         Sort::Due => {
-            let key = page.key();
-            let plan = routes.find(key.host(), key.path());
+            let plan = routes.find(page.host(), page.path());
             match plan.map(|plan| Lifetime::of(plan, page.status(), page.app()).fresh_for) {
                 // A purge is due at once.
                 _ if page.effect().is_some() => 0,
@@ -190,7 +189,7 @@ impl PageState {
         let fresh_for = plan.map(|plan| Lifetime::of(plan, page.status(), page.app()).fresh_for);
         Self {
             key: short(&key.to_string()),
-            explain: address(key),
+            explain: address(&key),
             route: page.route().to_string(),
             rule: page.rule().to_string(),
             status: page.status().as_u16(),

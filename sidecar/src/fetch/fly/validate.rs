@@ -1,8 +1,6 @@
 //! What a stored page has to do with a flight that is to replace it: the app can be asked whether it is still good, and it
 //! is better than a failure.
 
-use std::sync::Arc;
-
 use coppice_cache::{
     coding,
     freshness::Arrival,
@@ -18,7 +16,7 @@ use super::{Phase, Pilot};
 impl Pilot {
     /// The stored page that the app can be asked about (RFC 9111 section 4.3.1): where the app decides, and nothing but its
     /// age speaks against it. A page that was purged is asked for as if it was not there.
-    pub(super) fn to_validate(&self) -> Option<Arc<Page>> {
+    pub(super) fn to_validate(&self) -> Option<Page> {
         let Lookup { key, plan, .. } = &self.lookup;
         let page = self.shared.store.find(key, plan)?;
         let has_validator = page.header(&header::LAST_MODIFIED).is_some()
@@ -32,7 +30,7 @@ impl Pilot {
         let Lookup { key, plan, .. } = &self.lookup;
         let shared = &self.shared;
         let page = shared.store.find(key, plan);
-        let verdict = verdict::decide(page.as_deref(), plan, &shared.ledger, shared.clock.now());
+        let verdict = verdict::decide(page.as_ref(), plan, &shared.ledger, shared.clock.now());
         let serves = !matches!(verdict, Verdict::Fetch | Verdict::Wait { fallback: false });
         serves && page.is_some_and(|page| !page.status().is_server_error())
     }
@@ -47,7 +45,7 @@ impl Pilot {
             coding::vary(&mut headers);
         }
         let now = self.shared.clock.now();
-        let page = Arc::new(page.confirmed(&headers, Some(confirmed.app), now));
+        let page = page.confirmed(&headers, Some(confirmed.app), now);
         let stored = self.store(&page);
         self.flight.enter(Phase::Landed { page, stored });
         true
