@@ -40,6 +40,8 @@ pub struct Flights<F> {
     marks: Marks<Unstorable>,
     /// Keys that an unsafe request has just invalidated.
     unsafe_requests: Marks<()>,
+    /// Keys of pages whose validators bring nothing new.
+    distrusted: Marks<()>,
     /// Number of the last flight.
     count: u64,
 }
@@ -140,6 +142,7 @@ impl<F> Default for Flights<F> {
             aloft: HashMap::default(),
             marks: Marks::default(),
             unsafe_requests: Marks::default(),
+            distrusted: Marks::default(),
             count: 0,
         }
     }
@@ -273,6 +276,18 @@ impl<F> Flights<F> {
     /// The answer for a key has been stored.
     pub fn unmark(&mut self, key: &Key) {
         self.marks.by_key.remove(key);
+        self.distrusted.by_key.remove(key);
+    }
+
+    /// Asked with the validators of the page under this key, the app confirmed another one: until the next is stored, it is
+    /// asked without.
+    pub fn distrust(&mut self, key: &Arc<Key>) {
+        self.distrusted.set(key, (), Moment(u64::MAX));
+    }
+
+    /// The app is not asked with the validators of the page under this key.
+    pub fn distrusts(&self, key: &Key) -> bool {
+        self.distrusted.by_key.contains_key(key)
     }
 
     /// Rules have changed: what was not storable may be so now.
@@ -449,6 +464,17 @@ mod tests {
         let mut other = mk_plan(|_| ());
         other.owner = mk_owner("other", &plan);
         assert!(!joins(&mut flights, &other, &ledger));
+    }
+
+    #[test]
+    fn distrust_ends_with_the_next_page() {
+        let mut flights = Flights::<u32>::default();
+        assert!(!flights.distrusts(&mk_key("/a")));
+        flights.distrust(&mk_key("/a"));
+        flights.unmark_all();
+        assert!(flights.distrusts(&mk_key("/a")) && !flights.distrusts(&mk_key("/b")));
+        flights.unmark(&mk_key("/a"));
+        assert!(!flights.distrusts(&mk_key("/a")));
     }
 
     #[test]

@@ -195,6 +195,17 @@ fn storable(
     Ok(Storable { tags, vary, app })
 }
 
+/// What a 304 comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confirmation {
+    /// The page is good, with what the 304 says.
+    Of(Confirmed),
+    /// The app says that the page has not changed, and names another one: nothing stored may be updated with it.
+    OfAnother,
+    /// The page may not be kept any more.
+    Forbidden,
+}
+
 /// What a 304 makes of the page that it was asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmed {
@@ -204,30 +215,30 @@ pub struct Confirmed {
     pub app: Freshness,
 }
 
-/// Reads a 304 to a request with the validators of `page` (RFC 9111 section 4.3.4). `None`: it does not speak of this
-/// page, or the page may not be kept any more.
-pub fn confirm(plan: &Plan, page: &Page, mut headers: HeaderMap, arrival: Arrival) -> Option<Confirmed> {
+/// Reads a 304 to a request with the validators of `page` (RFC 9111 section 4.3.4).
+pub fn confirm(plan: &Plan, page: &Page, mut headers: HeaderMap, arrival: Arrival) -> Confirmation {
     let of_another = match (headers.get(header::ETAG), page.header(&header::ETAG)) {
         (Some(theirs), Some(own)) if !page.is_tagged() => opaque(theirs) != opaque(&own),
         _ => false,
     };
-    if of_another {
-        return None;
-    }
     let age: Vec<_> = headers.get_all(header::AGE).iter().cloned().collect();
     headers::page_headers(plan, &mut headers, arrival);
     let mut merged = headers::confirmed_headers(page.headers(), &headers);
     let (control, is_targeted) = freshness::directives(&merged);
     if control.no_store && !plan.rule.overrides.no_store || control.private && !plan.rule.overrides.private {
-        return None;
+        return Confirmation::Forbidden;
+    }
+    if of_another {
+        return Confirmation::OfAnother;
     }
     for age in age {
         merged.append(header::AGE, age);
     }
     let heuristic = plan.rule.heuristic;
-    let app = Freshness::of(page.status(), &merged, &control, is_targeted, heuristic, arrival)?;
+    let app = Freshness::of(page.status(), &merged, &control, is_targeted, heuristic, arrival);
     merged.remove(header::AGE);
-    Some(Confirmed { headers: merged, app })
+    let confirmed = app.map(|app| Confirmed { headers: merged, app });
+    confirmed.map_or(Confirmation::Forbidden, Confirmation::Of)
 }
 
 /// An entity tag without its mark of weakness (RFC 9110 section 8.8.3.2).

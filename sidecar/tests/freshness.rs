@@ -95,17 +95,65 @@ async fn freshness_is_renewed_by_a_304_with_the_headers_that_it_brings() {
     assert!(stage.app.is_idle());
 }
 
+/// Answers with a 304 that names another page than the one that is asked about.
+async fn confirm_another(asked: Asked, headers: &str) {
+    assert!(asked.head.contains("if-none-match: \"one\""), "{}", asked.head);
+    let headers = format!("etag: \"two\"\r\nx-new: 1\r\n{headers}");
+    asked.answer_nothing("304 Not Modified", &headers).await;
+}
+
+/// RFC 9111 section 4.3.4: nothing stored is updated with it. The app has said all the same that the page has not changed.
 #[tokio::test]
-async fn freshness_of_a_304_about_another_page_is_asked_for_again() {
+async fn freshness_is_not_renewed_by_a_304_about_another_page() {
     let mut stage = stage().await;
     stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "one")).await;
     let visit = stage.begin("GET", "/a", "");
-    stage
-        .app
-        .asked()
-        .await
-        .answer_nothing("304 Not Modified", "etag: \"two\"\r\n")
-        .await;
+    confirm_another(stage.app.asked().await, "cache-control: max-age=90\r\n").await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "one"));
+    assert_eq!((got.header("etag"), got.header("x-new")), ("\"one\"", ""));
+    assert_eq!(got.header("cache-control"), "max-age=60");
+    assert!(got.header("age").parse::<u64>().unwrap() >= 60, "{got:?}");
+    assert_eq!(got.cache_status(), "coppice; fwd=stale");
+    stage.settled().await;
+    // It is as stale as it was, and the app is left alone for a while.
+    let got = stage.get("/a").await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("STALE", "one"));
+    assert_eq!((got.header("etag"), got.header("x-new")), ("\"one\"", ""));
+    assert!(got.header("age").parse::<u64>().unwrap() >= 60, "{got:?}");
+    assert!(stage.app.is_idle());
+}
+
+/// Not for ever with the validators that bring nothing: the next one is asked for without, until there is a new page.
+#[tokio::test]
+async fn freshness_after_a_304_about_another_page_is_asked_for_without_conditions() {
+    const NO_STALE: &str = "cache-control: max-age=60, must-revalidate\r\nage: 60\r\netag: \"one\"\r\n";
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(NO_STALE, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    confirm_another(stage.app.asked().await, "").await;
+    assert_eq!(end(visit).await.body, "one");
+    for (status, body) in [("503 Service Unavailable", "down"), ("200 OK", "new")] {
+        stage.settled().await;
+        let visit = stage.begin("GET", "/a", "");
+        let asked = stage.app.asked().await;
+        assert!(!asked.has("if-none-match"), "{}", asked.head);
+        asked.answer(status, NO_STALE, body).await;
+        assert_eq!(end(visit).await.body, body);
+    }
+    stage.settled().await;
+    let visit = stage.begin("GET", "/a", "");
+    confirm_another(stage.app.asked().await, "").await;
+    assert_eq!(end(visit).await.body, "new");
+}
+
+/// Whose it is may have changed, and that is heard.
+#[tokio::test]
+async fn freshness_of_a_304_that_forbids_to_store_is_asked_for_again() {
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    confirm_another(stage.app.asked().await, "cache-control: private\r\n").await;
     let again = stage.app.asked().await;
     assert!(!again.has("if-none-match"), "{}", again.head);
     again
@@ -128,22 +176,43 @@ async fn freshness_after_a_purge_is_asked_for_without_conditions() {
     assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "two"));
 }
 
-/// A page that is confirmed is as old as it was: a purge that comes while the app is asked still finds it.
+/// A page that is confirmed is as old as it was, whichever page the app names: a purge that comes while the app is asked
+/// still finds it.
+#[rstest]
+#[case("one")]
+#[case("two")]
 #[tokio::test]
-async fn invariant_3_a_304_never_makes_a_page_newer_than_a_purge() {
+async fn invariant_3_a_304_never_makes_a_page_newer_than_a_purge(#[case] tag: &str) {
     let mut stage = stage().await;
     stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "one")).await;
     let visit = stage.begin("GET", "/a", "");
     let asked = stage.app.asked().await;
     assert!(asked.has("if-none-match"));
     stage.purge_path(Strategy::Delete, "/a");
-    asked
-        .answer_nothing("304 Not Modified", "cache-control: max-age=90\r\n")
-        .await;
+    let headers = format!("etag: \"{tag}\"\r\ncache-control: max-age=90\r\n");
+    asked.answer_nothing("304 Not Modified", &headers).await;
     assert_eq!(end(visit).await.body, "one", "it was asked for before the purge");
     stage.settled().await;
     let got = stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "two")).await;
     assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "two"));
+}
+
+/// What a purge has made of it, a word on another page does not undo.
+#[tokio::test]
+async fn invariant_3_a_304_about_another_page_holds_no_purge_off() {
+    let mut stage = stage().await;
+    stage.ask("GET", "/a", "", answer(STALE_WITH_TAG, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    confirm_another(stage.app.asked().await, "").await;
+    assert_eq!(end(visit).await.body, "one");
+    stage.settled().await;
+    stage.purge_path(Strategy::Expire, "/a");
+    let visit = stage.begin("GET", "/a", "");
+    let asked = stage.app.asked().await;
+    assert!(!asked.has("if-none-match"), "{}", asked.head);
+    asked.answer("200 OK", STALE_WITH_TAG, "two").await;
+    let got = end(visit).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "two"));
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub(super) enum Phase {
         /// It is in the store.
         stored: bool,
     },
+    /// The app says that the stored page has not changed, and nothing by which it could be renewed.
+    Kept(Page),
     /// The app gave no answer, or its answer broke off.
     Failed(Failure),
     /// The answer is not one to share.

@@ -141,7 +141,7 @@ impl Pilot {
                     drop(body);
                     // It was asked with the validators of a page.
                     if let Some(page) = validated.take()
-                        && self.confirm(&page, head.headers, arrival)
+                        && self.confirm(page, head.headers, arrival)
                     {
                         return;
                     }

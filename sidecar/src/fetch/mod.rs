@@ -93,6 +93,13 @@ pub enum Fetched {
     },
     /// Another flight has landed since the visitor looked: the page is in the store, and fresh.
     There(Page),
+    /// The old page, as stale as it was: the app says that it has not changed, and nothing by which it could be renewed.
+    Kept {
+        /// The page.
+        page: Page,
+        /// It was somebody else's flight.
+        joined: bool,
+    },
     /// No new page; the old one serves.
     Old {
         /// What was handed in as `fallback`.

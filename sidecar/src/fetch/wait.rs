@@ -96,6 +96,12 @@ pub(super) async fn wait(
                     stored,
                 });
             }
+            (Phase::Kept(page), _) => {
+                return Waited::on(page.vary(), lookup, headers, || Fetched::Kept {
+                    page: page.clone(),
+                    joined,
+                });
+            }
             (Phase::Answer(answer) | Phase::Over(answer), None) => {
                 return Waited::on(answer.vary.as_ref(), lookup, headers, || {
                     match flight.tee.attach() {
@@ -138,7 +144,7 @@ pub(super) async fn ended(mut boarded: Boarded) -> Ended {
     let outcome = match last.as_deref() {
         Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
         Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
-        Ok(Phase::Unstorable(_)) => Regenerated::Refused,
+        Ok(Phase::Unstorable(_) | Phase::Kept(_)) => Regenerated::Refused,
         _ => Regenerated::Failed,
     };
     Ended {

@@ -110,6 +110,12 @@ impl Answers<'_> {
         self.page(page, age, control, said)
     }
 
+    /// The old page, which the app says has not changed. The app's word on it holds, and its age says that it is stale.
+    pub fn kept(&self, page: &Page, waited: Waited, joined: bool) -> Answered {
+        let said = self.said_forwarded(waited, joined, false, None);
+        self.page(page, page.age(self.now), self.control(), said)
+    }
+
     /// The answer that the visitor waited for, while it arrives. What is not stored is the app's error, with the app's own
     /// word on how long it holds.
     pub fn streamed(&self, streamed: Streamed, waited: Waited) -> Answered {

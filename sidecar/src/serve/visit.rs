@@ -109,6 +109,9 @@ async fn fetch(
         Fetched::Page { page, joined, stored } => {
             answers(site, lookup, request.headers()).fetched(&page, waited, joined, stored)
         }
+        Fetched::Kept { page, joined } => {
+            answers(site, lookup, request.headers()).kept(&page, waited, joined)
+        }
         Fetched::There(page) => answers(site, lookup, request.headers()).hit(&page),
         Fetched::Stream(streamed) => answers(site, lookup, request.headers()).streamed(streamed, waited),
         Fetched::Old { page, why } => answers(site, lookup, request.headers()).stale(&page, Some(why)),

@@ -4,7 +4,7 @@
 use coppice_cache::{
     coding,
     freshness::Arrival,
-    judge,
+    judge::{self, Confirmation, Confirmed},
     key::Lookup,
     page::Page,
     verdict::{self, Verdict},
@@ -22,7 +22,7 @@ impl Pilot {
         let has_validator = page.header(&header::LAST_MODIFIED).is_some()
             || (page.header(&header::ETAG).is_some() && !page.is_tagged());
         let can_be = plan.app_decides() && has_validator && page.check(&self.shared.ledger).is_none();
-        can_be.then_some(page)
+        (can_be && !self.shared.flights.lock().distrusts(key)).then_some(page)
     }
 
     /// A page is stored that may serve in the place of a failure, and is none itself.
@@ -35,11 +35,18 @@ impl Pilot {
         serves && page.is_some_and(|page| !page.status().is_server_error())
     }
 
-    /// A 304: the page is stored anew, with the headers and the lifetime that it has now. False: it is not about this page.
-    pub(super) fn confirm(&self, page: &Page, headers: HeaderMap, arrival: Arrival) -> bool {
-        let Some(confirmed) = judge::confirm(&self.lookup.plan, page, headers, arrival) else {
-            return false;
-        };
+    /// A 304 to a request with the validators of this page. False: the page is of no use any more.
+    pub(super) fn confirm(&self, page: Page, headers: HeaderMap, arrival: Arrival) -> bool {
+        match judge::confirm(&self.lookup.plan, &page, headers, arrival) {
+            Confirmation::Of(confirmed) => self.renew(&page, confirmed),
+            Confirmation::OfAnother => self.keep(page),
+            Confirmation::Forbidden => return false,
+        }
+        true
+    }
+
+    /// The page is stored anew, with the headers and the lifetime that it has now.
+    fn renew(&self, page: &Page, confirmed: Confirmed) {
         let mut headers = confirmed.headers;
         if page.is_compressible() {
             coding::vary(&mut headers);
@@ -48,6 +55,13 @@ impl Pilot {
         let page = page.confirmed(&headers, Some(confirmed.app), now);
         let stored = self.store(&page);
         self.flight.enter(Phase::Landed { page, stored });
-        true
+    }
+
+    /// The page stays as stale as it was, for those who wait too: that much the app has said of it. Its validators bring
+    /// nothing more, so it is asked for without them next.
+    fn keep(&self, page: Page) {
+        self.shared.flights.lock().distrust(&self.lookup.key);
+        self.back_off();
+        self.flight.enter(Phase::Kept(page));
     }
 }
