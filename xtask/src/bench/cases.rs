@@ -196,10 +196,11 @@ impl Bench {
         } else {
             servers.extend(self.caches(self.app.address, "/store/64/ready")?);
         }
-        // It looks nothing up, so many pages are as one.
-        if loaded.expect == Expect::Stored && loaded.load.pages.is_none() && self.peers.contains(&Peer::Bare)
-        {
-            servers.push(self.ready(Peer::Bare, self.app.address, "/store/64/ready")?);
+        // They look nothing up, so many pages are as one.
+        if loaded.expect == Expect::Stored && loaded.load.pages.is_none() {
+            for floor in self.peers.iter().filter(|peer| peer.is_floor()) {
+                servers.push(self.ready(*floor, self.app.address, "/store/64/ready")?);
+            }
         }
         let mut able = Vec::new();
         for server in servers {

@@ -47,10 +47,10 @@ pub(super) fn sidecar(programs: &Path, listen: SocketAddr, admin: SocketAddr, ap
     command
 }
 
-/// What the sidecar is built on, and nothing else.
-pub(super) fn bare(programs: &Path, listen: SocketAddr) -> Command {
+/// What the sidecar is built on, and nothing else: `hyper`, or `sockets`.
+pub(super) fn bare(programs: &Path, floor: &str, listen: SocketAddr) -> Command {
     let mut command = program(programs.join("examples/bare"));
-    command.arg(listen.to_string());
+    command.args([floor, &listen.to_string()]);
     command
 }
 

@@ -94,8 +94,8 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
         &arguments.cases
     };
     system::ensure_bench()?;
-    let own = [Peer::Coppice, Peer::Bare];
-    let programs = if own.iter().any(|peer| arguments.peers.contains(peer)) {
+    let is_own = |peer: &Peer| *peer == Peer::Coppice || peer.is_floor();
+    let programs = if arguments.peers.iter().any(is_own) {
         build(paths, arguments.profile)?
     } else {
         PathBuf::new()
@@ -149,7 +149,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the command and the sidecar as they are released, and the floor; the folder that holds them.
+/// Builds the command and the sidecar as they are released, and the floors; the folder that holds them.
 fn build(paths: &Paths, profile: Profile) -> Result<PathBuf> {
     let mut cargo = process::cargo(paths);
     cargo.args(["build", "--locked", "--profile", profile.as_str()]);

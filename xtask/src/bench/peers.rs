@@ -36,6 +36,8 @@ pub(super) enum Peer {
     Next,
     /// hyper with an answer that never changes: the floor for a server on it
     Bare,
+    /// One read and one write for a request: the floor for any server
+    Sockets,
 }
 
 impl Peer {
@@ -46,12 +48,18 @@ impl Peer {
             Self::Varnish => "Varnish",
             Self::Next => "Next.js",
             Self::Bare => "bare hyper",
+            Self::Sockets => "bare sockets",
         }
     }
 
     /// It stores pages, and passes through what is not to be stored.
     pub(super) const fn is_cache(self) -> bool {
-        !matches!(self, Self::Next | Self::Bare)
+        !matches!(self, Self::Next | Self::Bare | Self::Sockets)
+    }
+
+    /// It looks nothing up, and has all pages.
+    pub(super) const fn is_floor(self) -> bool {
+        matches!(self, Self::Bare | Self::Sockets)
     }
 }
 
@@ -102,7 +110,8 @@ impl Ground {
             (Peer::Coppice, Mode::Alone) => configs::sidecar(&self.programs, address, free()?, app),
             (Peer::Nginx, _) => configs::nginx(&folder, address, app)?,
             (Peer::Varnish, _) => configs::varnish(&folder, address, app)?,
-            (Peer::Bare, _) => configs::bare(&self.programs, address),
+            (Peer::Bare, _) => configs::bare(&self.programs, "hyper", address),
+            (Peer::Sockets, _) => configs::bare(&self.programs, "sockets", address),
             (Peer::Next, _) => configs::next(self.next.as_deref(), address)?,
         };
         let said = File::create(folder.join("said"))?;
