@@ -77,11 +77,10 @@ impl CacheStatus<'_> {
 
     /// Every hit writes this: without the machinery of formatting, where that is not needed.
     fn push(&self, text: &mut Text) {
-        text.push_str("coppice");
         match self.answer {
-            Answer::Hit => text.push_str("; hit"),
+            Answer::Hit => text.push_str("coppice; hit"),
             Answer::Forwarded { why, .. } => {
-                text.push_str("; fwd=");
+                text.push_str("coppice; fwd=");
                 text.push_str(why.as_str());
             }
         }
@@ -114,6 +113,7 @@ impl CacheStatus<'_> {
 struct Text(SmallVec<[u8; 96]>);
 
 impl Text {
+    #[inline]
     fn push_str(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
