@@ -9,29 +9,27 @@
 //!
 //! Pure state: the flight itself is the caller's `F`. Whoever holds this behind a lock holds it for these calls alone.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+mod marks;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ahash::RandomState;
 
+pub use self::marks::MAX_MARKERS;
+use self::marks::Marks;
 use crate::{
     judge::Unstorable,
-    key::Key,
+    key::{Key, Selection},
     ledger::{Facts, Ledger, Tags},
     page::{TagList, TagSet},
     routes::{Owner, Plan, Routes},
     time::Moment,
 };
 
-/// How long a key whose answer was not storable skips the queue.
+/// How long a key whose answer was not storable skips the queue, and what an answer that is not kept has taught is known.
 pub const MARKER_TTL: Duration = Duration::from_mins(2);
 /// An unsafe request invalidates its URL at most once in this time.
 pub const UNSAFE_TTL: Duration = Duration::from_secs(3);
-/// At most this many keys are marked; the oldest mark goes.
-pub const MAX_MARKERS: usize = 4096;
 
 /// Flights in the air, by key.
 #[derive(Debug)]
@@ -40,6 +38,8 @@ pub struct Flights<F> {
     marks: Marks<Unstorable>,
     /// Keys that an unsafe request has just invalidated.
     unsafe_requests: Marks<()>,
+    /// What answers that are not kept have taught of whose they are.
+    varies: Marks<Selection>,
     /// Keys of pages whose validators bring nothing new.
     distrusted: Marks<()>,
     /// Number of the last flight.
@@ -142,6 +142,7 @@ impl<F> Default for Flights<F> {
             aloft: HashMap::default(),
             marks: Marks::default(),
             unsafe_requests: Marks::default(),
+            varies: Marks::default(),
             distrusted: Marks::default(),
             count: 0,
         }
@@ -275,8 +276,20 @@ impl<F> Flights<F> {
 
     /// The answer for a key has been stored.
     pub fn unmark(&mut self, key: &Key) {
-        self.marks.by_key.remove(key);
-        self.distrusted.by_key.remove(key);
+        self.marks.remove(key);
+        self.varies.remove(key);
+        self.distrusted.remove(key);
+    }
+
+    /// The `Vary` of the answer for a key says that it is not theirs who asked, and it is not kept. The next ones need not
+    /// ask for it to know that, for [`MARKER_TTL`].
+    pub fn note_vary(&mut self, key: &Arc<Key>, vary: &Selection, now: Moment) {
+        self.varies.set(key, vary.clone(), now + MARKER_TTL);
+    }
+
+    /// What chooses among the variants behind a key, by an answer that was not kept.
+    pub fn vary(&self, key: &Key, now: Moment) -> Option<Selection> {
+        self.varies.get(key, now).map(|(vary, _)| vary)
     }
 
     /// Asked with the validators of the page under this key, the app confirmed another one: until the next is stored, it is
@@ -287,12 +300,13 @@ impl<F> Flights<F> {
 
     /// The app is not asked with the validators of the page under this key.
     pub fn distrusts(&self, key: &Key) -> bool {
-        self.distrusted.by_key.contains_key(key)
+        self.distrusted.get(key, Moment::default()).is_some()
     }
 
     /// Rules have changed: what was not storable may be so now.
     pub fn unmark_all(&mut self) {
         self.marks = Marks::default();
+        self.varies = Marks::default();
     }
 
     /// Everything in the air, for people to look at: in no order, and those left out that another flight has taken the
@@ -341,42 +355,6 @@ impl<F> Slot<F> {
                     self.ticket.stamp,
                 )
                 .is_some()
-    }
-}
-
-/// Something that holds for keys for a while; bounded.
-#[derive(Debug)]
-struct Marks<V> {
-    by_key: HashMap<Arc<Key>, (V, Moment), RandomState>,
-    /// In the order in which they end, since all last equally long; a key that was marked again occurs twice.
-    ending: VecDeque<(Arc<Key>, Moment)>,
-}
-
-impl<V> Default for Marks<V> {
-    fn default() -> Self {
-        Self {
-            by_key: HashMap::default(),
-            ending: VecDeque::default(),
-        }
-    }
-}
-
-impl<V: Copy> Marks<V> {
-    fn get(&self, key: &Key, now: Moment) -> Option<(V, Moment)> {
-        self.by_key.get(key).filter(|(_, until)| *until > now).copied()
-    }
-
-    fn set(&mut self, key: &Arc<Key>, value: V, until: Moment) {
-        self.by_key.insert(key.clone(), (value, until));
-        self.ending.push_back((key.clone(), until));
-        while self.ending.len() > MAX_MARKERS {
-            let Some((key, until)) = self.ending.pop_front() else {
-                return;
-            };
-            if self.by_key.get(&*key).is_some_and(|(_, known)| *known == until) {
-                self.by_key.remove(&*key);
-            }
-        }
     }
 }
 
@@ -491,7 +469,7 @@ mod tests {
             flights.mark(&mk_key(&format!("/{key}")), Unstorable::Vary, Moment(2));
         }
         assert_eq!(flights.marked(&mk_key("/a"), Moment(3)), None);
-        assert_eq!(flights.marks.by_key.len(), MAX_MARKERS);
+        assert_eq!(flights.marks.len(), MAX_MARKERS);
         flights.unmark(&mk_key("/0"));
         assert_eq!(flights.marked(&mk_key("/0"), Moment(3)), None);
         flights.unmark_all();

@@ -1,5 +1,6 @@
 //! Random visits to an app whose `Vary` changes, through the engine as a sidecar uses it: whoever sends what, the answer
-//! that a visitor gets was made for exactly those values of the fields that its `Vary` names.
+//! that a visitor gets was made for exactly those values of the fields that its `Vary` names, and who comes again needs no
+//! request for it, although what shows only that somebody else's is meant is not stored.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,6 +9,7 @@ use proptest::prelude::*;
 
 use crate::{
     config::Interval,
+    flights::{Flights, MARKER_TTL},
     key::{Lookup, Reading, Selection, Suits, read},
     mk::{mk_route, mk_routes, mk_rule},
     page::{Page, Parts, TagSet},
@@ -29,6 +31,8 @@ enum Event {
     Vary(Vec<usize>),
     /// Everything that is stored for a visitor without any field goes.
     Forget,
+    /// What answers that were not kept have taught is forgotten.
+    Later,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -38,13 +42,17 @@ fn event() -> impl Strategy<Value = Event> {
         8 => fields.prop_map(Event::Visit),
         1 => names.prop_map(Event::Vary),
         1 => Just(Event::Forget),
+        1 => Just(Event::Later),
     ]
 }
 
 struct World {
     routes: Routes,
     store: Arc<Store>,
+    flights: Flights<()>,
+    now: Moment,
     vary: Vec<usize>,
+    /// How often the app was asked.
     count: u64,
 }
 
@@ -55,6 +63,8 @@ impl World {
         Self {
             routes: mk_routes(vec![mk_route("shop", &[], vec![rule])]),
             store: Store::new(4 << 20),
+            flights: Flights::default(),
+            now: Moment(0),
             vary: Vec::new(),
             count: 0,
         }
@@ -109,7 +119,7 @@ impl World {
             let page = self.store.find(&lookup.key, &lookup.plan);
             let known = match &page {
                 Some(page) => page.vary().cloned(),
-                None => self.store.selection(&lookup.key),
+                None => self.known(&lookup),
             };
             let suits = known
                 .as_ref()
@@ -117,13 +127,31 @@ impl World {
             match (suits, page, known) {
                 (Suits::Yes, Some(page), _) => return Self::check(&page, values),
                 (Suits::Select, _, Some(known)) => prop_assert!(lookup.narrow(&headers, &known)),
-                _ => {
-                    let page = self.ask(&lookup);
-                    prop_assert_eq!(self.store.insert(&page), Inserted::Stored);
-                }
+                _ => self.fetch(&lookup, &headers)?,
             }
         }
         prop_assert!(false, "never found: {:?}", values);
+        Ok(())
+    }
+
+    fn known(&self, lookup: &Lookup) -> Option<Selection> {
+        let mut known = self.store.selection(&lookup.key);
+        if let Some(noted) = self.flights.vary(&lookup.key, self.now) {
+            known.get_or_insert_default().add(&noted);
+        }
+        known
+    }
+
+    /// Stored is what is this visitor's, or takes the place of a page.
+    fn fetch(&mut self, lookup: &Lookup, headers: &HeaderMap) -> Result<(), TestCaseError> {
+        let page = self.ask(lookup);
+        let is_theirs = |vary: &&Selection| lookup.suits(headers, vary) == Suits::Yes;
+        match page.vary().filter(|vary| !is_theirs(vary)) {
+            Some(vary) if self.store.get(&lookup.key).is_none() => {
+                self.flights.note_vary(&lookup.key, vary, self.now);
+            }
+            _ => prop_assert_eq!(self.store.insert(&page), Inserted::Stored),
+        }
         Ok(())
     }
 
@@ -164,8 +192,12 @@ proptest! {
                 Event::Visit(fields) => {
                     let values = fields.iter().map(|(name, value)| (NAMES[*name], value.to_string())).collect();
                     world.visit(&values)?;
+                    let count = world.count;
+                    world.visit(&values)?;
+                    prop_assert_eq!(world.count, count, "asked for again: {:?}", values);
                 }
                 Event::Vary(names) => world.vary = names,
+                Event::Later => world.now = world.now + MARKER_TTL,
                 Event::Forget => {
                     let (lookup, _) = world.read(&Values::new());
                     if let Some(page) = world.store.get(&lookup.key) {

@@ -42,14 +42,18 @@ async fn variants_are_learned_and_kept_apart() {
     german(&mut stage, "/a").await;
     let got = stage.get_with("/a", DE).await;
     assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "deutsch"));
-    let got = stage.get("/a").await;
-    assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "default"));
     // Now it is known: one request.
     let got = stage
         .ask("GET", "/a", EN, |asked| in_a_language(asked, "english"))
         .await;
     assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "english"));
     assert!(got.cache_status().contains("fwd=vary-miss"), "{got:?}");
+    // By what the first answer was learned; it was nobody's.
+    assert_eq!(stage.site.fetcher.store().len(), 2);
+    let got = stage
+        .ask("GET", "/a", "", |asked| in_a_language(asked, "default"))
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "default"));
     for (headers, body) in [(DE, "deutsch"), (EN, "english"), ("", "default")] {
         let got = stage.get_with("/a", &format!("{headers}x-other: 1\r\n")).await;
         assert_eq!((got.outcome(), got.body.as_str()), ("HIT", body));
@@ -82,10 +86,125 @@ async fn variants_of_a_herd_take_one_flight_each() {
     assert!(stage.app.is_idle());
 }
 
+/// One who waits for the answer by which `Vary` is learned, and whose it is, has it stored.
+#[tokio::test]
+async fn variants_that_somebody_waits_for_are_stored_whoever_asked() {
+    let mut stage = Stage::new().await;
+    let german = stage.begin("GET", "/a", DE);
+    let first = stage.app.asked().await;
+    let default = stage.begin("GET", "/a", "");
+    until("both wait", async || stage.site.metrics.connections.get() == 2).await;
+    in_a_language(first, "default").await;
+    in_a_language(stage.app.asked().await, "deutsch").await;
+    assert_eq!(end(german).await.body, "deutsch");
+    let got = end(default).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "default"));
+    stage.settled().await;
+    assert_eq!(stage.get("/a").await.outcome(), "HIT");
+    assert_eq!(stage.site.fetcher.store().len(), 2);
+}
+
+/// Slow apps have impatient visitors: what they left before it said whose it is, is for the next one.
+#[tokio::test]
+async fn variants_that_a_visitor_left_are_stored() {
+    let mut stage = Stage::new().await;
+    let visit = stage.begin("GET", "/a", DE);
+    let first = stage.app.asked().await;
+    visit.abort();
+    until("nobody waits", async || {
+        stage
+            .site
+            .fetcher
+            .flights(1)
+            .1
+            .iter()
+            .all(|flight| flight.waiting == 0)
+    })
+    .await;
+    in_a_language(first, "default").await;
+    stage.settled().await;
+    assert_eq!(stage.get("/a").await.outcome(), "HIT");
+}
+
+/// What was learned is known while the visitor's own variant is in the air yet, and where it turns out to be for one alone.
+#[tokio::test]
+async fn variants_are_known_before_one_is_stored() {
+    let mut stage = Stage::new().await;
+    let first = stage.begin("GET", "/a", DE);
+    in_a_language(stage.app.asked().await, "default").await;
+    let own = stage.app.asked().await;
+    until("it has landed", async || stage.site.fetcher.in_the_air() == 1).await;
+    let second = stage.begin("GET", "/a", DE);
+    until("both wait", async || {
+        stage
+            .site
+            .fetcher
+            .flights(1)
+            .1
+            .iter()
+            .all(|flight| flight.waiting == 2)
+    })
+    .await;
+    own.answer(
+        "200 OK",
+        "vary: accept-language\r\nset-cookie: a=b\r\n",
+        "nobody's",
+    )
+    .await;
+    // Their own requests pass, and that of the next one too.
+    let third = stage.begin("GET", "/a", DE);
+    for _ in 0..3 {
+        let asked = stage.app.asked().await;
+        assert!(asked.has("accept-language"), "{}", asked.head);
+        asked.page("own").await;
+    }
+    for visit in [first, second, third] {
+        let got = end(visit).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "own"));
+    }
+    assert!(stage.app.is_idle());
+    assert!(stage.site.fetcher.store().is_empty());
+}
+
+/// A page that is stored has been asked for by somebody, and is replaced even where that is learned from another's visit.
+#[tokio::test]
+async fn variants_learned_from_a_page_s_successor_leave_no_old_page() {
+    let mut stage = Stage::new().await;
+    stage.store("/a", "for all").await;
+    stage.purge_path(Strategy::Expire, "/a");
+    let visit = stage.begin("GET", "/a", DE);
+    in_a_language(stage.app.asked().await, "default").await;
+    in_a_language(stage.app.asked().await, "deutsch").await;
+    assert_eq!(end(visit).await.body, "deutsch");
+    stage.settled().await;
+    for (headers, body) in [("", "default"), (DE, "deutsch")] {
+        let got = stage.get_with("/a", headers).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("HIT", body));
+    }
+}
+
+/// What a purge has overtaken teaches nothing, and is not stored.
+#[tokio::test]
+async fn invariant_3_variants_are_not_learned_from_before_a_purge() {
+    let mut stage = Stage::new().await;
+    let visit = stage.begin("GET", "/a", DE);
+    let first = stage.app.asked().await;
+    stage.purge_path(Strategy::Delete, "/a");
+    in_a_language(first, "old").await;
+    in_a_language(stage.app.asked().await, "deutsch").await;
+    assert_eq!(end(visit).await.body, "deutsch");
+    stage.settled().await;
+    assert_eq!(stage.get_with("/a", DE).await.outcome(), "HIT");
+    assert_eq!(stage.site.fetcher.store().len(), 1);
+}
+
 #[tokio::test]
 async fn variants_are_purged_together_and_regenerate_as_they_were_asked() {
     let mut stage = Stage::new().await;
     german(&mut stage, "/a").await;
+    stage
+        .ask("GET", "/a", "", |asked| in_a_language(asked, "default"))
+        .await;
     stage.purge_path(Strategy::Expire, "/a");
     for (headers, body) in [(DE, "neu"), ("", "new default")] {
         let visit = stage.begin("GET", "/a", headers);
@@ -172,6 +291,28 @@ async fn variants_by_cookie_are_for_those_without() {
     let got = end(visit).await;
     assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "mine"));
     assert_eq!(got.cache_status(), "coppice; fwd=request; detail=vary-cookie");
+}
+
+/// One whose cookies the key does not hold learns that by one request, and leaves no page.
+#[tokio::test]
+async fn variants_by_cookie_are_learned_once() {
+    let mut stage = Stage::new().await;
+    let mine = "cookie: session=mine\r\n";
+    for number in 0..2 {
+        let visit = stage.begin("GET", "/a", mine);
+        if number == 0 {
+            let first = stage.app.asked().await;
+            assert!(!first.has("cookie"), "{}", first.head);
+            first.answer("200 OK", "vary: cookie\r\n", "default").await;
+        }
+        let asked = stage.app.asked().await;
+        assert!(asked.has("cookie"), "{}", asked.head);
+        asked.page("mine").await;
+        let got = end(visit).await;
+        assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "mine"));
+        stage.settled().await;
+    }
+    assert!(stage.site.fetcher.store().is_empty());
 }
 
 #[tokio::test]

@@ -9,9 +9,12 @@ use coppice_cache::{
     freshness::Freshness, judge::Unstorable, key::Selection, page::Page, store::Reservation,
 };
 use http::{HeaderMap, StatusCode};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
-use super::{Failure, tee::Tee};
+use super::{Failure, PATIENCE, tee::Tee};
 
 /// One fetch for one key. It belongs to no visitor: who leaves harms nobody.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ pub(super) struct Flight {
     pub(super) tee: Arc<Tee>,
     /// The app answered out of a cache of its own, although it was asked to go past that.
     origin_cached: AtomicBool,
+    /// Somebody wants exactly what it brings, or has left before they could know whose that is.
+    wanted: AtomicBool,
+    now_wanted: Notify,
 }
 
 /// How far a flight has come. All but the first two are its end.
@@ -76,6 +82,8 @@ impl Flight {
             began: Instant::now(),
             tee: Tee::new(room),
             origin_cached: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            now_wanted: Notify::new(),
         }
     }
 
@@ -104,6 +112,31 @@ impl Flight {
     /// Said before the flight's end, so whoever has seen that reads it.
     pub(super) fn was_origin_cached(&self) -> bool {
         self.origin_cached.load(Ordering::Relaxed)
+    }
+
+    /// What it brings is somebody's by what `Vary` names, or a page is to be there before anybody asks.
+    pub(super) fn want(&self) {
+        self.wanted.store(true, Ordering::Release);
+        self.now_wanted.notify_waiters();
+    }
+
+    /// Nobody waits any more, and all who did have found that theirs is another variant.
+    pub(super) fn is_nobodys(&self) -> bool {
+        // Who leaves says so before they are gone.
+        self.waiting() == 0 && !self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Waits until those who wait have seen by the head of the answer whether it is theirs, but not for who does not look.
+    pub(super) async fn decided(&self) {
+        let now_wanted = self.now_wanted.notified();
+        if self.wanted.load(Ordering::Acquire) {
+            return;
+        }
+        tokio::select! {
+            () = now_wanted => {}
+            () = self.phase.closed() => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
     }
 
     /// It is over, and those who waited know.

@@ -282,6 +282,9 @@ impl Pilot {
                 self.flight.tee.reveal();
             }
             Collected::Whole(body) => {
+                if answer.vary.is_some() {
+                    self.flight.decided().await;
+                }
                 let page = self.page(&answer, body, storable, compressible);
                 let stored = self.store(&page);
                 self.flight.enter(Phase::Landed { page, stored });
@@ -419,7 +422,8 @@ impl Pilot {
     }
 
     /// Stores the page unless something overtook the flight. Both under one lock: a reset either finds the flight in the
-    /// air or the page in the store.
+    /// air or the page in the store. A page that no visitor asked for, and that is new, is not stored either: only by its
+    /// `Vary` did they learn that theirs is another one, and that is what is kept of it.
     fn store(&self, page: &Page) -> bool {
         let shared = &self.shared;
         let mut flights = shared.flights.lock();
@@ -430,6 +434,12 @@ impl Pilot {
         let now = shared.clock.now();
         // A page that takes the place of another inherits its last visit: being regenerated makes nothing hot.
         let old = shared.store.get(&self.lookup.key);
+        if old.is_none()
+            && let Some(vary) = page.vary().filter(|_| self.flight.is_nobodys())
+        {
+            flights.note_vary(&self.lookup.key, vary, now);
+            return false;
+        }
         if old.is_none() {
             page.visit(now);
             page.note(Outcome::Miss);

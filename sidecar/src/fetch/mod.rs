@@ -10,6 +10,7 @@
 
 mod again;
 mod compress;
+mod find;
 mod flight;
 mod fly;
 mod queue;
@@ -25,7 +26,7 @@ use coppice_cache::{
     flights::{Boarding, Flights},
     freshness::Freshness,
     judge::Unstorable,
-    key::{Key, Lookup, Suits},
+    key::{Key, Lookup},
     ledger::Ledger,
     outcome::{Outcome, PassReason},
     page::Page,
@@ -255,67 +256,6 @@ impl Fetcher {
         self.shared.regenerations.get().into()
     }
 
-    /// What is stored for a visit, and what to do with it. Notes the visit.
-    ///
-    /// `headers` are the visitor's; afterwards the key is that of the visitor's own variant, as far as `Vary` is known.
-    /// An error: the request passes through.
-    pub fn look_up(
-        &self,
-        lookup: &mut Lookup,
-        headers: &HeaderMap,
-    ) -> Result<(Option<Page>, Verdict), PassReason> {
-        let now = self.shared.clock.now();
-        let store = &self.shared.store;
-        let page = self.find(lookup, headers, |lookup| store.find(&lookup.key, &lookup.plan))?;
-        let verdict = verdict::decide(page.as_ref(), &lookup.plan, &self.shared.ledger, now);
-        if Self::is_for_others(lookup, page.as_ref(), verdict) {
-            return Err(PassReason::Unstorable(Unstorable::Authorized));
-        }
-        if let Some(page) = &page {
-            page.visit(now);
-            page.note(verdict.outcome());
-        }
-        Ok((page, verdict))
-    }
-
-    /// The visitor is authenticated, the app decides, and has not said that what would serve is for such visitors
-    /// (RFC 9111 section 3.5). Nothing is fetched for them either: it would be fetched without their name.
-    fn is_for_others(lookup: &Lookup, page: Option<&Page>, verdict: Verdict) -> bool {
-        let serves = matches!(verdict, Verdict::Hit | Verdict::Stale { .. });
-        let app = page.and_then(Page::app).filter(|_| serves);
-        lookup.authorized && lookup.plan.app_decides() && !app.is_some_and(|app| app.for_authorized)
-    }
-
-    /// The page of the visitor's own variant; `get` has the one for the look-up's key.
-    fn find(
-        &self,
-        lookup: &mut Lookup,
-        headers: &HeaderMap,
-        get: impl Fn(&Lookup) -> Option<Page>,
-    ) -> Result<Option<Page>, PassReason> {
-        let store = &self.shared.store;
-        let mut page = get(lookup);
-        for _ in 0..NARROWINGS {
-            let known;
-            let selection = if let Some(page) = &page {
-                page.vary()
-            } else {
-                known = store.selection(&lookup.key);
-                known.as_ref()
-            };
-            let Some(selection) = selection else {
-                return Ok(page);
-            };
-            match lookup.suits(headers, selection) {
-                Suits::Yes => return Ok(page),
-                Suits::Cookie => return Err(PassReason::VaryCookie),
-                Suits::Select if !lookup.narrow(headers, selection) => return Err(PassReason::Variant),
-                Suits::Select => page = get(lookup),
-            }
-        }
-        Ok(None)
-    }
-
     /// Waits for a new page, in a flight of its own or somebody else's. With a `fallback` (an old page that may serve) the
     /// new one comes whole or not at all, and not later than after [`PATIENCE`]; without one it streams.
     ///
@@ -442,13 +382,19 @@ impl Fetcher {
         {
             return Place::There(page);
         }
-        let boarding = flights.board(&lookup.key, &lookup.plan, &shared.ledger, make);
-        drop(flights);
-        match boarding {
+        // Under the lock, so that a flight that lands knows who waits for it.
+        let aboard = |flight: &Arc<Flight>, joined| {
+            if behind {
+                flight.want();
+            }
+            Boarded::new(flight.clone(), joined)
+        };
+        match flights.board(&lookup.key, &lookup.plan, &shared.ledger, make) {
             Boarding::Pass(reason) => Place::Pass(reason),
-            Boarding::Join(flight) => Place::Aboard(Boarded::new(flight, true)),
+            Boarding::Join(flight) => Place::Aboard(aboard(&flight, true)),
             Boarding::Lead { flight, ticket, .. } => {
-                let boarded = Boarded::new(flight.clone(), false);
+                let boarded = aboard(&flight, false);
+                drop(flights);
                 tokio::spawn(fly::fly(
                     self.shared.clone(),
                     lookup.clone(),

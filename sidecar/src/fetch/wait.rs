@@ -22,6 +22,8 @@ pub(super) struct Boarded {
     flight: Arc<Flight>,
     phases: watch::Receiver<Phase>,
     joined: bool,
+    /// What the flight brings is for others.
+    elsewhere: bool,
 }
 
 impl Boarded {
@@ -30,6 +32,16 @@ impl Boarded {
             phases: flight.watch(),
             flight,
             joined,
+            elsewhere: false,
+        }
+    }
+}
+
+impl Drop for Boarded {
+    /// Who got what was theirs, and who left without knowing, has it stored.
+    fn drop(&mut self) {
+        if !self.elsewhere {
+            self.flight.want();
         }
     }
 }
@@ -50,29 +62,52 @@ impl Waited {
         headers: &HeaderMap,
         what: impl FnOnce() -> Fetched,
     ) -> Self {
-        let Some(vary) = vary else {
-            return Self::Over(what());
-        };
+        Self::elsewhere(vary, lookup, headers).unwrap_or_else(|| Self::Over(what()))
+    }
+
+    /// What there is is not the visitor's.
+    fn elsewhere(vary: Option<&Selection>, lookup: &Lookup, headers: &HeaderMap) -> Option<Self> {
+        let vary = vary?;
         match lookup.suits(headers, vary) {
-            Suits::Yes => Self::Over(what()),
-            Suits::Cookie => Self::Over(Fetched::Pass(PassReason::VaryCookie)),
-            Suits::Select => Self::Elsewhere(vary.clone()),
+            Suits::Yes => None,
+            Suits::Cookie => Some(Self::Over(Fetched::Pass(PassReason::VaryCookie))),
+            Suits::Select => Some(Self::Elsewhere(vary.clone())),
         }
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Elsewhere(_) | Self::Over(Fetched::Pass(PassReason::VaryCookie))
+        )
     }
 }
 
 /// Waits for what a flight brings, as a visitor.
 pub(super) async fn wait(
-    boarded: Boarded,
+    mut boarded: Boarded,
+    lookup: &Lookup,
+    headers: &HeaderMap,
+    fallback: Option<&Page>,
+) -> Waited {
+    let waited = wait_aboard(&mut boarded, lookup, headers, fallback).await;
+    boarded.elsewhere = waited.is_elsewhere();
+    waited
+}
+
+async fn wait_aboard(
+    boarded: &mut Boarded,
     lookup: &Lookup,
     headers: &HeaderMap,
     fallback: Option<&Page>,
 ) -> Waited {
     let Boarded {
         flight,
-        mut phases,
+        phases,
         joined,
+        ..
     } = boarded;
+    let joined = *joined;
     let patience = Instant::now() + PATIENCE;
     let old = |page: &Page, why| {
         Waited::Over(Fetched::Old {
@@ -120,6 +155,13 @@ pub(super) async fn wait(
             }
             (Phase::Failed(error), None) => {
                 return Waited::Over(Fetched::Failed { error, joined });
+            }
+            // It comes whole or not at all; whose it is its head says.
+            (Phase::Answer(answer), Some(_)) if answer.storing => {
+                match Waited::elsewhere(answer.vary.as_ref(), lookup, headers) {
+                    Some(elsewhere) => return elsewhere,
+                    None => flight.want(),
+                }
             }
             (Phase::Boarding | Phase::Answer(_), _) => {}
         }
