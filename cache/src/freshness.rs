@@ -132,7 +132,8 @@ impl Freshness {
     }
 }
 
-/// RFC 9111 section 4.2.3. An `Age` that is not one whole number is not believed, and nothing is younger than it may be.
+/// RFC 9111 section 4.2.3. An `Age` that is not one whole number is not believed, and nothing is younger than it may be:
+/// section 5.1 advises to take the first of several members, but which cache wrote which is not known.
 fn initial_age(headers: &HeaderMap, date: Option<SystemTime>, arrival: Arrival) -> Duration {
     let apparent = date
         .and_then(|date| arrival.at.duration_since(date).ok())
