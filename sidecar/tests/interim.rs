@@ -3,9 +3,13 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc};
 
-use support::{Peer, app, before};
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture};
+use http::{Method, Request, Response};
+use rstest::rstest;
+use support::{Peer, app, before, soon};
 use tokio::sync::Notify;
 
 const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
@@ -191,4 +195,114 @@ async fn interim_answers_that_are_not_read_hold_nothing_up() {
     }
     assert!((1..=MANY).contains(&hints), "{hints}");
     assert_eq!(visitor.rest().await, "ok");
+}
+
+/// A visitor's request over HTTP/2, without a body.
+fn over_http2(method: &str) -> Request<()> {
+    Request::builder()
+        .method(method)
+        .uri("http://a.test/")
+        .body(())
+        .unwrap()
+}
+
+async fn interim(answer: &mut ResponseFuture) -> Response<()> {
+    let interim = poll_fn(|cx| answer.poll_informational(cx));
+    soon(interim).await.unwrap().unwrap()
+}
+
+async fn is_hint_over_http2(answer: &mut ResponseFuture) {
+    let hint = interim(answer).await;
+    assert_eq!(hint.status(), 103);
+    assert_eq!(hint.headers()["link"], "</a.css>; rel=preload");
+    assert_eq!(hint.headers().len(), 1, "{hint:?}");
+}
+
+#[tokio::test]
+async fn interim_answers_over_http2_come_before_the_answer_does() {
+    let (app, go) = hinting(HINT, OK).await;
+    let mut visitor = before(app).streams(&Builder::new()).await;
+    for method in ["GET", "GET", "QUERY"] {
+        let (mut answer, _) = visitor.send_request(over_http2(method), true).unwrap();
+        // The app has said no more than this.
+        is_hint_over_http2(&mut answer).await;
+        go.notify_one();
+        let answer = soon(answer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let body = soon(answer.into_body().data()).await;
+        assert_eq!(body.unwrap().unwrap(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_over_http2_may_be_several_and_leave_the_apps_connection_behind() {
+    let interims = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\
+                    Connection: x-mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\
+                    Link: </a.css>; rel=preload\r\n\r\n";
+    let (app, go) = hinting(interims, OK).await;
+    let mut visitor = before(app).streams(&Builder::new()).await;
+    let (mut answer, _) = visitor.send_request(over_http2("GET"), true).unwrap();
+    assert_eq!(interim(&mut answer).await.status(), 102);
+    is_hint_over_http2(&mut answer).await;
+    go.notify_one();
+    assert_eq!(soon(answer).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn interim_answers_over_http2_of_an_app_that_gives_up_come_before_our_own() {
+    let address = app(|mut peer| async move {
+        peer.head().await;
+        peer.say(HINT).await;
+    })
+    .await;
+    let mut visitor = before(address).streams(&Builder::new()).await;
+    let (mut answer, _) = visitor.send_request(over_http2("POST"), true).unwrap();
+    is_hint_over_http2(&mut answer).await;
+    assert_eq!(soon(answer).await.unwrap().status(), 502);
+}
+
+/// What one stream gets of them is bounded, since nobody sees whether they are read; the answer comes.
+#[tokio::test]
+async fn interim_answers_over_http2_hold_nothing_up() {
+    let many: &'static str = Box::leak(HINT.repeat(1000).into_boxed_str());
+    let (app, go) = hinting(many, OK).await;
+    go.notify_one();
+    let mut visitor = before(app).streams(&Builder::new()).await;
+    let (mut answer, _) = visitor.send_request(over_http2("GET"), true).unwrap();
+    let mut hints = 0;
+    while let Some(hint) = soon(poll_fn(|cx| answer.poll_informational(cx))).await {
+        assert_eq!(hint.unwrap().status(), 103);
+        hints += 1;
+    }
+    assert!((1..200).contains(&hints), "{hints}");
+    assert_eq!(soon(answer).await.unwrap().status(), 200);
+}
+
+/// RFC 9110 section 10.1.1.
+#[rstest]
+#[case::expected(Some("100-continue"))]
+#[case::not_expected(None)]
+#[tokio::test]
+async fn interim_answers_over_http2_say_100_to_who_waits_for_it(#[case] expect: Option<&str>) {
+    let address = app(|mut peer| async move {
+        let head = peer.head().await;
+        assert!(!head.contains("expect:"), "{head}");
+        peer.until("body").await;
+        peer.say(OK).await;
+    })
+    .await;
+    let mut visitor = before(address).streams(&Builder::new()).await;
+    let mut request = Request::builder().method(Method::POST).uri("http://a.test/");
+    if let Some(expect) = expect {
+        request = request.header("expect", expect);
+    }
+    let request = request.header("content-length", 4).body(()).unwrap();
+    let (mut answer, mut body) = visitor.send_request(request, false).unwrap();
+    if expect.is_some() {
+        assert_eq!(interim(&mut answer).await.status(), 100);
+    }
+    body.send_data(Bytes::from_static(b"body"), true).unwrap();
+    let further = soon(poll_fn(|cx| answer.poll_informational(cx))).await;
+    assert!(further.is_none(), "{further:?}");
+    assert_eq!(soon(answer).await.unwrap().status(), 200);
 }

@@ -154,6 +154,23 @@ async fn other_tunnels_over_http2_are_refused() {
 }
 
 #[tokio::test]
+async fn a_websocket_over_http2_may_be_silent() {
+    let limits = Limits {
+        head_time: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let sidecar = start(settings(echo().await), limits);
+    let mut client = open(&sidecar).await;
+    // A connection without a request has had its time by now, several times over.
+    for _ in 0..3 {
+        sidecar.connect().await.rest().await;
+    }
+    soon(client.send(Message::text("still here"))).await.unwrap();
+    let echoed = soon(client.next()).await.unwrap().unwrap();
+    assert_eq!(echoed.into_text().unwrap(), "still here");
+}
+
+#[tokio::test]
 async fn a_websocket_over_http2_that_does_not_end_is_cut_off() {
     let limits = Limits {
         drain: Duration::from_millis(200),

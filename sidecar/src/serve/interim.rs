@@ -1,7 +1,8 @@
-//! Interim answers (1xx, such as 103 Early Hints) to visitors of HTTP/1.1.
+//! Interim answers (1xx, such as 103 Early Hints) of the app on their way to the visitor.
 //!
-//! hyper's client tells of them, its server has no way to send any. So they are written beneath hyper, where it cannot
-//! mind: after it has written all that it has, and before it has an answer to begin.
+//! To one of HTTP/2 they go on the stream of its request ([`Reply`]). For HTTP/1.1, hyper's client tells of them, its server
+//! has no way to send any. So they are written beneath hyper, where it cannot mind: after it has written all that it has, and
+//! before it has an answer to begin.
 //!
 //! ```text
 //! app's connection ─► Relay::say ─► queue ─► Interim::poll_all ─► visitor
@@ -10,8 +11,8 @@
 //! ```
 //!
 //! hyper calls the service for a request only when the answer before is written, and has one request at a time, so between
-//! [`Interim::relay`] and the end of [`Relay::end`] a flush is such a place. Visitors of HTTP/1.0 know no interim answers
-//! (RFC 9110 section 15.2), and those of HTTP/2 get none: the `h2` crate could send them, hyper's server on it cannot.
+//! [`Way::relay`] and the end of [`Relay::end`] a flush is such a place. Visitors of HTTP/1.0 know no interim answers
+//! (RFC 9110 section 15.2).
 
 use std::{
     future::poll_fn,
@@ -29,11 +30,11 @@ use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
-use super::hop;
+use super::{h2::Reply, hop};
 
 /// Bytes that wait for a visitor who does not read; what comes beyond them is left out, since nobody needs a hint to
 /// understand the answer.
-const MAX_WAITING: usize = 16 << 10;
+pub(super) const MAX_WAITING: usize = 16 << 10;
 
 /// The interim answers of one connection. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -62,16 +63,34 @@ struct Queue {
     end: Option<Waker>,
 }
 
-impl Interim {
+/// The way of a visitor's interim answers.
+#[derive(Debug)]
+pub enum Way {
+    /// Between the answers on its connection.
+    Http1(Interim),
+    /// On the stream of its request.
+    Http2(Reply),
+}
+
+impl Way {
     /// For one request, whose answer has not begun.
     pub fn relay(&self) -> Relay {
+        match self {
+            Self::Http1(interim) => interim.relay(),
+            Self::Http2(reply) => Relay::Stream(reply.clone()),
+        }
+    }
+}
+
+impl Interim {
+    fn relay(&self) -> Relay {
         let mut queue = self.shared.queue.lock();
         queue.request += 1;
         self.shared.open.store(true, Ordering::Release);
-        Relay {
+        Relay::Queue(Queued {
             shared: self.shared.clone(),
             request: queue.request,
-        }
+        })
     }
 
     /// Writes what waits; for a flush of hyper's, which says that what it wrote before is whole.
@@ -127,7 +146,16 @@ impl Interim {
 
 /// The interim answers of one request. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Relay {
+pub enum Relay {
+    /// Of HTTP/1.1.
+    Queue(Queued),
+    /// Of HTTP/2.
+    Stream(Reply),
+}
+
+/// One request's share in the interim answers of a connection.
+#[derive(Debug, Clone)]
+pub struct Queued {
     shared: Arc<Shared>,
     request: u64,
 }
@@ -139,6 +167,25 @@ impl Relay {
         if matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
             return;
         }
+        let mut headers = headers.clone();
+        hop::strip(&mut headers);
+        headers.remove(CONTENT_LENGTH);
+        match self {
+            Self::Queue(queued) => queued.say(status, &headers),
+            Self::Stream(reply) => reply.say(status, headers),
+        }
+    }
+
+    /// The answer is there: returns once all that came before it is written, and takes no more.
+    pub async fn end(self) {
+        if let Self::Queue(queued) = self {
+            queued.end().await;
+        }
+    }
+}
+
+impl Queued {
+    fn say(&self, status: StatusCode, headers: &HeaderMap) {
         let head = head(status, headers);
         let mut queue = self.shared.queue.lock();
         if queue.request != self.request || queue.bytes.len() + head.len() > MAX_WAITING {
@@ -152,8 +199,7 @@ impl Relay {
         }
     }
 
-    /// The answer is there: returns once all that came before it is written, and takes no more.
-    pub async fn end(self) {
+    async fn end(self) {
         poll_fn(|cx| {
             let mut queue = self.shared.queue.lock();
             if queue.request != self.request {
@@ -172,11 +218,8 @@ impl Relay {
     }
 }
 
-/// An interim answer as it goes over the wire, without what concerns the app's connection.
+/// An interim answer as it goes over the wire.
 fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
-    let mut headers = headers.clone();
-    hop::strip(&mut headers);
-    headers.remove(CONTENT_LENGTH);
     let mut head = Vec::with_capacity(256);
     // Writing to a vector cannot fail.
     let _ = write!(
@@ -185,7 +228,7 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
         status.as_str(),
         status.canonical_reason().unwrap_or_default()
     );
-    for (name, value) in &headers {
+    for (name, value) in headers {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
@@ -220,7 +263,9 @@ mod tests {
         headers.insert("x-mine", HeaderValue::from_static("1"));
         headers.insert("content-length", HeaderValue::from_static("5"));
         headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
-        assert_eq!(head(StatusCode::EARLY_HINTS, &headers), HINT.as_bytes());
+        let interim = Interim::default();
+        interim.relay().say(StatusCode::EARLY_HINTS, &headers);
+        assert_eq!(interim.shared.queue.lock().bytes, HINT.as_bytes());
     }
 
     /// A visitor who takes a few bytes at a time gets heads and answer whole and in order.

@@ -1,14 +1,16 @@
 //! Visitors: connections in, requests through [`answer`], answers out.
 //!
 //! ```text
-//! listen ─► connection (h1 or h2c, limits, drain) ─► answer ─► visit (a rule?) ─► from the store, or fetched
-//!                                                                └─► pass: streams both ways
+//! listen ─► connection (limits, drain) ─► answer ─► visit (a rule?) ─► from the store, or fetched
+//!             └ HTTP/1.1: hyper; HTTP/2: h2           └─► pass: streams both ways
 //! ```
 
 pub mod answer;
+pub mod h2;
 pub mod hop;
 pub mod interim;
 pub mod pass;
+mod preface;
 mod shape;
 pub mod socket;
 pub mod strict;
@@ -30,11 +32,8 @@ use std::{
 use bytes::Bytes;
 use coppice_cache::outcome::{Outcome, PassReason};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -42,12 +41,13 @@ use tokio::{
 };
 
 use self::{
-    interim::Interim,
+    interim::{Interim, Way},
+    preface::{Begins, Begun},
     socket::{Exchanges, Socket},
     told::Told,
 };
 use crate::{
-    body::Body,
+    body::{Body, BoxError},
     config::VisitLine,
     control,
     drain::{self, Stage},
@@ -67,7 +67,7 @@ pub struct Limits {
     /// How long a connection lasts of whose bytes the visitor takes none, because it is gone or does not read (TCP user
     /// timeout, RFC 5482). A receiver opens its window only once it has read most of a small buffer, or half a MiB of a
     /// large one: in the 15 minutes for which Linux goes on without an acknowledgement anyway, a visitor has to read some
-    /// hundred bytes a second.
+    /// hundred bytes a second. A stream of HTTP/2 lasts as long whose window the visitor does not open: it is reset then.
     pub user_timeout: Duration,
     /// Concurrent requests on one HTTP/2 connection.
     pub streams: u32,
@@ -99,8 +99,8 @@ impl Default for Limits {
 pub struct Visitor {
     /// Where from, as `X-Forwarded-For` says it.
     pub address: HeaderValue,
-    /// What is said before an answer.
-    pub interim: Interim,
+    /// Where that goes which is said before an answer.
+    pub interim: Way,
     /// The requests that are being answered.
     pub exchanges: Exchanges,
 }
@@ -121,7 +121,6 @@ pub struct Answered {
 /// Accepts visitors until the drain closes.
 pub async fn listen(site: Arc<Site>, listener: TcpListener, limits: Limits) {
     let room = Arc::new(Semaphore::new(limits.connections));
-    let builder = Arc::new(builder(limits));
     loop {
         let accepted = async {
             // The semaphore is never closed; `None` would only mean that nothing is counted.
@@ -135,7 +134,7 @@ pub async fn listen(site: Arc<Site>, listener: TcpListener, limits: Limits) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let task = connection(site.clone(), builder.clone(), stream, peer, limits.head_time);
+                let task = connection(site.clone(), stream, peer, limits);
                 site.drain.connections.spawn(async move {
                     task.await;
                     drop(permit);
@@ -150,58 +149,63 @@ pub async fn listen(site: Arc<Site>, listener: TcpListener, limits: Limits) {
     }
 }
 
-fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        // See `socket`.
-        .header_read_timeout(None)
-        .max_buf_size(limits.head_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30))
-        .enable_connect_protocol();
-    builder
-}
-
-async fn connection(
-    site: Arc<Site>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    head_time: Duration,
-) {
+async fn connection(site: Arc<Site>, stream: TcpStream, peer: SocketAddr, limits: Limits) {
     // Small writes of a stream must not wait for each other; a socket that refuses this still works.
     let _ = stream.set_nodelay(true);
     site.metrics.connections.inc();
-    let visitor = Arc::new(Visitor {
-        address: address(peer.ip()),
-        interim: Interim::default(),
-        exchanges: Exchanges::default(),
-    });
-    let (interim, exchanges) = (visitor.interim.clone(), visitor.exchanges.clone());
-    let io = TokioIo::new(Socket::new(stream, head_time, interim, exchanges));
-    let service = service_fn(|request| {
-        let (site, visitor) = (site.clone(), visitor.clone());
-        async move { Ok::<_, Infallible>(answer(&site, &visitor, request).await) }
-    });
-    {
-        let connection = builder.serve_connection_with_upgrades(io, service);
-        tokio::pin!(connection);
-        let drain = &site.drain;
-        let mut ended = unless(&drain.closing, connection.as_mut()).await;
-        if ended.is_none() {
-            connection.as_mut().graceful_shutdown();
-            ended = unless(&drain.ended, connection).await;
+    let (interim, exchanges) = (Interim::default(), Exchanges::default());
+    let socket = Socket::new(stream, limits.head_time, interim.clone(), exchanges.clone());
+    let address = address(peer.ip());
+    let ended: Result<(), BoxError> = match unless(&site.drain.closing, pin!(preface::begin(socket))).await {
+        None => Ok(()),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok((Begins::Http2, io))) => {
+            let peer = h2::Peer {
+                site: &site,
+                address,
+                exchanges,
+                limits,
+            };
+            h2::serve(peer, io).await.map_err(Into::into)
         }
-        if let Some(Err(error)) = ended {
-            tracing::debug!(%peer, error, "a connection broke");
+        Some(Ok((Begins::Http1, io))) => {
+            let visitor = Visitor {
+                address,
+                interim: Way::Http1(interim),
+                exchanges,
+            };
+            http1(&site, visitor, io, limits).await.map_err(Into::into)
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error, "a connection broke");
     }
     site.metrics.connections.dec();
+}
+
+async fn http1(
+    site: &Arc<Site>,
+    visitor: Visitor,
+    io: Begun<Socket<TcpStream>>,
+    limits: Limits,
+) -> hyper::Result<()> {
+    let visitor = Arc::new(visitor);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (site, visitor) = (site.clone(), visitor.clone());
+        async move { Ok::<_, Infallible>(answer(&site, &visitor, request.map(Body::from)).await) }
+    });
+    let connection = http1::Builder::new()
+        // See `socket`.
+        .header_read_timeout(None)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    if let Some(ended) = unless(&site.drain.closing, connection.as_mut()).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    unless(&site.drain.ended, connection).await.unwrap_or(Ok(()))
 }
 
 fn address(peer: IpAddr) -> HeaderValue {
@@ -221,15 +225,14 @@ async fn unless<F: Future>(stage: &Stage, mut work: Pin<&mut F>) -> Option<F::Ou
 }
 
 /// Answers one request, and tells those who count or watch.
-pub async fn answer(site: &Arc<Site>, visitor: &Visitor, mut request: Request<Incoming>) -> Response<Body> {
-    websocket::open(&mut request);
+pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) -> Response<Body> {
     let exchange = visitor.exchanges.begin();
     let version = request.version();
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
         (visits, Instant::now(), request.method().clone(), path.to_owned())
     });
-    let answered = visit::visit(site, visitor, request.map(Body::from)).await;
+    let answered = visit::visit(site, visitor, request).await;
     site.metrics.answered(answered.outcome, answered.reason);
     let mut response = answered.response;
     if site.drain.leaving.is_reached() {

@@ -10,6 +10,7 @@ use coppice_cache::{
     cache_status::CacheStatus,
     outcome::{Outcome, PassReason},
 };
+use h2::ext::Protocol;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
@@ -18,7 +19,7 @@ use http::{
     },
 };
 use http_body::Body as _;
-use hyper::ext::Protocol;
+use hyper_util::rt::TokioIo;
 
 use super::{Visitor, hop, upgrade::Tunnels, websocket::Handshake};
 use crate::{
@@ -70,7 +71,7 @@ impl Passage {
         }
         let handshake = request.extensions_mut().remove::<Handshake>();
         let upgraded = hyper::upgrade::on(&mut request);
-        let takes_interim = request.version() == Version::HTTP_11;
+        let takes_interim = request.version() >= Version::HTTP_11;
         let upgrade = toward_app(visitor, &mut request, self.upstream.app());
         if upgrade && !self.tunnels.has_room() {
             tracing::warn!("too many connections have changed their protocol; refusing another one");
@@ -107,6 +108,7 @@ impl Passage {
                 return said(own(StatusCode::BAD_GATEWAY, text), why);
             };
             if let Some(handshake) = handshake {
+                // The stream of HTTP/2 is joined to the app where it is answered.
                 if let Err(text) = handshake.accept(&protocol, &mut response) {
                     tracing::warn!("{}", text.trim_end());
                     return said(own(StatusCode::BAD_GATEWAY, text), why);
@@ -115,8 +117,9 @@ impl Passage {
                 let headers = response.headers_mut();
                 headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(UPGRADE, protocol);
+                let visitor = async { upgraded.await.map(TokioIo::new) };
+                self.tunnels.join(visitor, hyper::upgrade::on(&mut response));
             }
-            self.tunnels.join(upgraded, hyper::upgrade::on(&mut response));
         } else if handshake.is_some() && response.status().is_success() {
             // To the visitor of HTTP/2 a success would say that the WebSocket is open.
             let text = "The app answered the request for a WebSocket as if it were any other.\n";
@@ -164,7 +167,7 @@ fn toward_app(visitor: &Visitor, request: &mut Request<Body>, app: &str) -> bool
         join_cookies(headers);
     }
     if version != Version::HTTP_2 || !grpc {
-        // hyper says 100 as soon as the app's connection takes the body.
+        // The visitor's connection says 100 as soon as the app's takes the body.
         headers.remove(EXPECT);
         if headers.contains_key(TE) {
             headers.insert(CONNECTION, HeaderValue::from_static("te"));

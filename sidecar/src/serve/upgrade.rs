@@ -5,6 +5,7 @@
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// More tunnels than this are not begun: each holds two sockets and the buffers between them.
@@ -19,12 +20,16 @@ pub struct Tunnels {
 
 impl Tunnels {
     /// Joins visitor and app as soon as both have changed the protocol.
-    pub fn join(&self, visitor: OnUpgrade, app: OnUpgrade) {
+    pub fn join<V, S>(&self, visitor: V, app: OnUpgrade)
+    where
+        V: Future<Output = hyper::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin,
+    {
         let end = self.end.clone();
         self.tasks.spawn(async move {
             let tunnel = async {
-                let (visitor, app) = tokio::try_join!(visitor, app)?;
-                let (mut visitor, mut app) = (TokioIo::new(visitor), TokioIo::new(app));
+                let (mut visitor, app) = tokio::try_join!(visitor, app)?;
+                let mut app = TokioIo::new(app);
                 // One side that breaks off ends the other; there is nobody to tell.
                 let _ = tokio::io::copy_bidirectional(&mut visitor, &mut app).await;
                 Ok::<_, hyper::Error>(())

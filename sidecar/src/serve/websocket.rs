@@ -11,11 +11,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use h2::ext::Protocol;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Method, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
+    request::Parts,
 };
-use hyper::ext::Protocol;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// RFC 6455 section 1.3: what only a server that speaks WebSocket puts behind the key.
@@ -29,9 +30,9 @@ pub(super) struct Handshake {
 }
 
 /// Makes an extended CONNECT for WebSocket the upgrade that stands for it; leaves any other request as it is.
-pub(super) fn open<B>(request: &mut Request<B>) {
-    let asked = request.method() == Method::CONNECT
-        && (request.extensions().get::<Protocol>())
+pub(super) fn open(request: &mut Parts) {
+    let asked = request.method == Method::CONNECT
+        && (request.extensions.get::<Protocol>())
             .is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"));
     if !asked {
         return;
@@ -41,10 +42,10 @@ pub(super) fn open<B>(request: &mut Request<B>) {
     let Ok(key) = HeaderValue::try_from(key) else {
         return;
     };
-    request.extensions_mut().remove::<Protocol>();
-    request.extensions_mut().insert(Handshake { accept });
-    *request.method_mut() = Method::GET;
-    let headers = request.headers_mut();
+    request.extensions.remove::<Protocol>();
+    request.extensions.insert(Handshake { accept });
+    request.method = Method::GET;
+    let headers = &mut request.headers;
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, WEBSOCKET);
     headers.insert(SEC_WEBSOCKET_KEY, key);
@@ -85,6 +86,8 @@ fn accept(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     #[test]
@@ -97,13 +100,13 @@ mod tests {
     #[test]
     fn only_a_connect_for_websocket_is_an_upgrade() {
         let made = |method: &Method, protocol: Option<&'static str>| {
-            let mut request = Request::new(());
-            *request.method_mut() = method.clone();
+            let (mut request, ()) = Request::new(()).into_parts();
+            request.method = method.clone();
             if let Some(protocol) = protocol {
-                request.extensions_mut().insert(Protocol::from_static(protocol));
+                request.extensions.insert(Protocol::from_static(protocol));
             }
             open(&mut request);
-            request.headers().get(UPGRADE).is_some()
+            request.headers.contains_key(UPGRADE)
         };
         assert!(made(&Method::CONNECT, Some("WebSocket")));
         assert!(!made(&Method::CONNECT, Some("connect-udp")));

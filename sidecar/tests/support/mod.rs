@@ -8,6 +8,7 @@ pub mod stage;
 
 use std::{error::Error, future::Future, net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use coppice_sidecar::{Sidecar, config::Settings, drain::Drained, serve::Limits};
 use http_body::Body as HttpBody;
 use hyper::client::conn::http2;
@@ -123,6 +124,14 @@ impl Running {
             .unwrap();
         tokio::spawn(connection);
         sender
+    }
+
+    /// The same, with streams and windows in the visitor's hand.
+    pub async fn streams(&self, builder: &h2::client::Builder) -> h2::client::SendRequest<Bytes> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = builder.handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender.ready().await.unwrap()
     }
 
     /// One request on a connection of its own; everything up to its end.
