@@ -42,7 +42,7 @@ use tokio::{
 
 use self::{
     interim::{Interim, Way},
-    preface::{Begins, Begun},
+    preface::Begins,
     socket::{Exchanges, Socket},
     told::Told,
 };
@@ -154,27 +154,33 @@ async fn connection(site: Arc<Site>, stream: TcpStream, peer: SocketAddr, limits
     let _ = stream.set_nodelay(true);
     site.metrics.connections.inc();
     let (interim, exchanges) = (Interim::default(), Exchanges::default());
-    let socket = Socket::new(stream, limits.head_time, interim.clone(), exchanges.clone());
+    let mut socket = Socket::new(stream, limits.head_time, interim.clone(), exchanges.clone());
     let address = address(peer.ip());
-    let ended: Result<(), BoxError> = match unless(&site.drain.closing, pin!(preface::begin(socket))).await {
+    let begun = unless(&site.drain.closing, pin!(preface::begin(&mut socket))).await;
+    let ended: Result<(), BoxError> = match begun {
         None => Ok(()),
         Some(Err(error)) => Err(error.into()),
-        Some(Ok((Begins::Http2, io))) => {
-            let peer = h2::Peer {
-                site: &site,
-                address,
-                exchanges,
-                limits,
-            };
-            h2::serve(peer, io).await.map_err(Into::into)
-        }
-        Some(Ok((Begins::Http1, io))) => {
-            let visitor = Visitor {
-                address,
-                interim: Way::Http1(interim),
-                exchanges,
-            };
-            http1(&site, visitor, io, limits).await.map_err(Into::into)
+        Some(Ok((begins, first))) => {
+            socket.unread(first);
+            match begins {
+                Begins::Http2 => {
+                    let peer = h2::Peer {
+                        site: &site,
+                        address,
+                        exchanges,
+                        limits,
+                    };
+                    h2::serve(peer, socket).await.map_err(Into::into)
+                }
+                Begins::Http1 => {
+                    let visitor = Visitor {
+                        address,
+                        interim: Way::Http1(interim),
+                        exchanges,
+                    };
+                    http1(&site, visitor, socket, limits).await.map_err(Into::into)
+                }
+            }
         }
     };
     if let Err(error) = ended {
@@ -186,7 +192,7 @@ async fn connection(site: Arc<Site>, stream: TcpStream, peer: SocketAddr, limits
 async fn http1(
     site: &Arc<Site>,
     visitor: Visitor,
-    io: Begun<Socket<TcpStream>>,
+    socket: Socket<TcpStream>,
     limits: Limits,
 ) -> hyper::Result<()> {
     let visitor = Arc::new(visitor);
@@ -198,7 +204,7 @@ async fn http1(
         // See `socket`.
         .header_read_timeout(None)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     if let Some(ended) = unless(&site.drain.closing, connection.as_mut()).await {

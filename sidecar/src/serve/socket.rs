@@ -1,5 +1,5 @@
-//! A visitor's connection beneath hyper: it must get on in time, says interim answers between hyper's own writes, and
-//! writes what is small in one piece.
+//! A visitor's connection beneath what speaks HTTP on it: it must get on in time, says interim answers between hyper's own
+//! writes, and writes what is small in one piece.
 //!
 //! **In time** means: a request's head is there within the limit, or within twice that after an answer. One timer for the
 //! whole connection sees to it, which is set anew only when it runs out; hyper's own would be made and dropped with each
@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -66,6 +67,8 @@ impl Drop for Exchange {
 #[derive(Debug)]
 pub struct Socket<S> {
     inner: S,
+    /// Read already, and to be read again.
+    first: Bytes,
     interim: Interim,
     exchanges: Exchanges,
     limit: Duration,
@@ -82,6 +85,7 @@ impl<S> Socket<S> {
     pub fn new(inner: S, limit: Duration, interim: Interim, exchanges: Exchanges) -> Self {
         Self {
             inner,
+            first: Bytes::new(),
             interim,
             exchanges,
             limit,
@@ -90,6 +94,11 @@ impl<S> Socket<S> {
             wrote: false,
             stalled: false,
         }
+    }
+
+    /// What was read is read again.
+    pub(super) fn unread(&mut self, first: Bytes) {
+        self.first = first;
     }
 
     /// Fails when the visitor has not got on in time.
@@ -131,7 +140,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         // hyper reads also while it answers, to see the visitor go: so this is where time is looked at. Before there is
         // something to read: who sends a byte now and then is not in time for that.
         self.check(cx)?;
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        if self.first.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let count = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(count));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -263,6 +277,19 @@ mod tests {
         visitor.read_exact(&mut [0; 10]).await.unwrap();
         socket.write_all(&[0; 10]).await.unwrap();
         assert!(is_over(read_for(&mut socket, LIMIT * 2).await));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_read_again() {
+        let (mut visitor, mut socket, _) = socket(64);
+        visitor.write_all(b"body").await.unwrap();
+        drop(visitor);
+        socket.unread(Bytes::from_static(b"head "));
+        let mut text = [0; 3];
+        socket.read_exact(&mut text).await.unwrap();
+        let mut rest = String::new();
+        socket.read_to_string(&mut rest).await.unwrap();
+        assert_eq!((&text, &*rest), (b"hea", "d body"));
     }
 
     #[tokio::test]

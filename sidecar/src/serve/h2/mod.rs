@@ -10,6 +10,7 @@
 mod exchange;
 mod reply;
 mod send;
+mod signs;
 mod tunnel;
 mod upload;
 
@@ -30,12 +31,8 @@ use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::reply::Reply;
-use super::{
-    Limits,
-    preface::{Begun, Signs},
-    socket::Exchanges,
-    unless,
-};
+use self::signs::{Heard, Signs};
+use super::{Limits, socket::Exchanges, unless};
 use crate::site::Site;
 
 /// Bytes of requests' bodies that a visitor may send ahead, for one stream and for all.
@@ -58,11 +55,12 @@ pub(super) struct Peer<'a> {
 }
 
 /// Serves a connection until it ends, or the drain does.
-pub(super) async fn serve<S>(peer: Peer<'_>, io: Begun<S>) -> Result<(), Error>
+pub(super) async fn serve<S>(peer: Peer<'_>, io: S) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let drain = &peer.site.drain;
+    let io = Heard::new(io);
     let signs = io.signs();
     let handshake = pin!(builder(&peer.limits).handshake(io));
     let Some(connection) = unless(&drain.ended, handshake).await else {
@@ -98,7 +96,7 @@ fn builder(limits: &Limits) -> Builder {
 
 struct Serving<'a, S, G> {
     peer: &'a Peer<'a>,
-    connection: Connection<Begun<S>, Bytes>,
+    connection: Connection<Heard<S>, Bytes>,
     /// Ends when the visitor does not answer any more.
     gone: Pin<Box<G>>,
 }
@@ -152,7 +150,6 @@ mod tests {
     use tokio::{io::DuplexStream, time::Instant};
 
     use super::*;
-    use crate::serve::preface::begin;
 
     /// A connection, whose visitor's end has yet to be driven, and the future that ends when the visitor is gone.
     async fn connected() -> (
@@ -163,7 +160,7 @@ mod tests {
         let (visitor, ours) = tokio::io::duplex(1 << 16);
         let ((pings, signs), visitor) = tokio::join!(
             async {
-                let (_, io) = begin(ours).await.unwrap();
+                let io = Heard::new(ours);
                 let signs = io.signs();
                 let mut connection = server::Builder::new().handshake::<_, Bytes>(io).await.unwrap();
                 let pings = connection.ping_pong();
