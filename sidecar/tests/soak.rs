@@ -382,24 +382,27 @@ async fn sample(child: &Child, admin: &str) -> Sample {
     }
 }
 
-/// The sidecar as a pod would run it.
-fn sidecar(app: &str, listen: &str, admin: &str, operator: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_coppice-sidecar"))
-        .args([
-            "--app",
-            app,
-            "--listen",
-            listen,
-            "--admin",
-            admin,
-            "--operator",
-            operator,
-        ])
-        .args(["--memory", &BUDGET.to_string(), "--drain", "0s", "--log", "error"])
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+/// The sidecar as a pod would run it, and where it is for visitors and for those who look after it. A port that is free now
+/// may be another's in a moment: then others are tried.
+async fn sidecar(app: &str, operator: &str) -> (Child, String, String) {
+    for _ in 0..10 {
+        let (listen, admin) = (nobody().await, nobody().await);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_coppice-sidecar"))
+            .args(["--app", app, "--listen", &listen, "--admin", &admin])
+            .args(["--operator", operator, "--memory", &BUDGET.to_string()])
+            .args(["--drain", "0s", "--log", "error"])
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(&admin).await.is_ok() {
+                return (child, listen, admin);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    panic!("the sidecar does not start");
 }
 
 fn config() -> pb::Config {
@@ -432,8 +435,7 @@ async fn soak_ends_with_nothing_in_the_air_and_nothing_accounted_for() {
 
     let app = misbehaving(content.clone()).await;
     let mut operator = Operator::start().await;
-    let (listen, admin) = (nobody().await, nobody().await);
-    let mut child = sidecar(&app, &listen, &admin, &operator.url);
+    let (mut child, listen, admin) = sidecar(&app, &operator.url).await;
     let mut stream = operator.attached().await;
     stream.say(Say::Config(config())).await;
     while !matches!(stream.hear().await, Said::ConfigAck(_)) {}
