@@ -14,7 +14,7 @@ use coppice_cache::{
     time::Moment,
 };
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH},
 };
 use http_body::Body as _;
@@ -316,16 +316,15 @@ pub(crate) const fn refusal(reason: RefuseReason) -> &'static str {
 
 /// A request that app and cache could each take for another one: 400, and the connection ends, since what follows could be
 /// anything.
-pub fn refused(reason: RefuseReason, version: Version) -> Answered {
+pub fn refused(reason: RefuseReason) -> Answered {
     let mut response = pass::own(StatusCode::BAD_REQUEST, refusal(reason));
     let headers = response.headers_mut();
     headers.insert(
         X_COPPICE_CACHE,
         HeaderValue::from_static(Outcome::Bypass.as_str()),
     );
-    if version < Version::HTTP_2 {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
+    // For HTTP/1.1: of HTTP/2, where it is the stream that ends, `h2` takes it off.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Answered {
         response,
         outcome: Outcome::Bypass,

@@ -31,7 +31,7 @@ use std::{
 
 use bytes::Bytes;
 use coppice_cache::outcome::{Outcome, PassReason};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -233,7 +233,6 @@ async fn unless<F: Future>(stage: &Stage, mut work: Pin<&mut F>) -> Option<F::Ou
 /// Answers one request, and tells those who count or watch.
 pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) -> Response<Body> {
     let exchange = visitor.exchanges.begin();
-    let version = request.version();
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
         (visits, Instant::now(), request.method().clone(), path.to_owned())
@@ -242,7 +241,7 @@ pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>)
     site.metrics.answered(answered.outcome, answered.reason);
     let mut response = answered.response;
     if site.drain.leaving.is_reached() {
-        leave(&mut response, version);
+        leave(&mut response);
     }
     if let Some((visits, started, method, path)) = watched {
         // A watcher that is too slow misses lines; a visitor never waits for it.
@@ -276,14 +275,13 @@ impl Answered {
 }
 
 /// While the sidecar leaves, the app may have left already: what it cannot give is not its failure but the pod's end.
-fn leave(response: &mut Response<Body>, version: Version) {
+fn leave(response: &mut Response<Body>) {
     if response.status() == StatusCode::BAD_GATEWAY && response.extensions().get::<pass::Own>().is_some() {
         *response = pass::leaving();
     }
-    if version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();
+        // For HTTP/1.1: of HTTP/2, which says it in frames, `h2` takes it off.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    } else if version >= Version::HTTP_2 {
-        response.headers_mut().remove(CONNECTION);
     }
 }

@@ -60,7 +60,7 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
             let request = Request::from_parts(parts, body);
             Box::pin(pass(site, visitor, request, reason, invalidates)).await
         }
-        Reading::Refuse(reason) => answer::refused(reason, parts.version),
+        Reading::Refuse(reason) => answer::refused(reason),
     }
 }
 
