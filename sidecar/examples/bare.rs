@@ -2,7 +2,8 @@
 //! nothing up.
 //!
 //! - `bare hyper <address>` is a server of hyper's: what the sidecar takes more is its own doing.
-//! - `bare sockets <address>` reads and writes, and takes for a request whatever it has read: no server takes less.
+//! - `bare sockets <address>` reads and writes, and takes for a request whatever it has read: no server that does both
+//!   for each request takes less.
 
 use std::{convert::Infallible, io};
 

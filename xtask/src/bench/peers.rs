@@ -36,7 +36,7 @@ pub(super) enum Peer {
     Next,
     /// hyper with an answer that never changes: the floor for a server on it
     Bare,
-    /// One read and one write for a request: the floor for any server
+    /// One read and one write for a request: the floor for any server that needs both
     Sockets,
 }
 
