@@ -1,7 +1,5 @@
 //! `Cache-Status` (RFC 9211), as Coppice says it: one item of the list, appended behind those of caches nearer to the app.
 
-use std::fmt::{self, Write};
-
 use bytes::Bytes;
 use http::HeaderValue;
 use smallvec::SmallVec;
@@ -96,8 +94,7 @@ impl CacheStatus<'_> {
         }
         if let Some(key) = self.key {
             text.push_str("; key=\"");
-            // Writing to a string does not fail.
-            let _ = write!(Quoted(text), "{key}");
+            key.pieces().for_each(|piece| text.push_quoted(piece));
             text.push_str("\"");
         }
         if let Some(detail) = self.detail {
@@ -117,6 +114,21 @@ impl Text {
     fn push_str(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
+
+    /// The inside of a structured field's string: visible ASCII and spaces, the rest as escapes of URLs.
+    fn push_quoted(&mut self, text: &str) {
+        let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if text.bytes().all(is_plain) {
+            return self.push_str(text);
+        }
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => self.0.extend([b'\\', byte]),
+                0x20..=0x7E => self.0.push(byte),
+                _ => self.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
 }
 
 fn push_number(text: &mut Text, mut number: u64) {
@@ -135,29 +147,6 @@ fn push_number(text: &mut Text, mut number: u64) {
 
 /// The greatest integer of a structured field (RFC 9651 section 3.3.1).
 const MAX_INTEGER: u64 = 999_999_999_999_999;
-
-/// Writes the inside of a structured field's string: visible ASCII and spaces, the rest as escapes of URLs.
-struct Quoted<'a>(&'a mut Text);
-
-impl fmt::Write for Quoted<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text
-            .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
-        {
-            self.0.push_str(text);
-            return Ok(());
-        }
-        for byte in text.bytes() {
-            match byte {
-                b'"' | b'\\' => self.0.0.extend([b'\\', byte]),
-                0x20..=0x7E => self.0.0.push(byte),
-                _ => self.0.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -38,7 +38,10 @@ async fn freshness_of_the_app_makes_hits_and_its_word_stays() {
     let ttl = got.cache_status().strip_prefix("coppice; fwd=uri-miss; ttl=");
     let ttl = ttl.and_then(|rest| rest.strip_suffix("; stored")).unwrap();
     let ttl: i64 = ttl.parse().unwrap();
-    assert!(age >= 7 && ttl <= 53 && (59..=60).contains(&(age + ttl)), "{got:?}");
+    assert!(
+        age >= 7 && ttl <= 53 && (59..=60).contains(&(age + ttl)),
+        "{got:?}"
+    );
     let got = stage.get("/a").await;
     assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "one"));
     for (name, value) in [("cache-control", "max-age=60"), ("expires", "0"), ("pragma", "x")] {

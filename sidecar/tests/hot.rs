@@ -30,6 +30,7 @@ fn hot_304_allocates_little() {
 #[test]
 fn hot_pass_allocates_little() {
     let each = allocations(Way::Pass);
-    // Four of them are for interim answers: whom hyper tells of them.
-    assert!(each <= 13, "{each} allocations to pass a request through");
+    // Four of them are for interim answers: whom hyper tells of them. One is the request's own box, without which it would be
+    // moved from future to future.
+    assert!(each <= 14, "{each} allocations to pass a request through");
 }

@@ -14,16 +14,20 @@ pub(super) fn normal(written: &[u8], scheme: Scheme) -> Option<Cow<'_, str>> {
     if written.len() > MAX {
         return None;
     }
-    let (name, port) = split(written)?;
-    let port = match port {
+    let (name, digits) = split(written)?;
+    let port = match digits {
         "" => None,
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse::<u16>().ok()?),
+        _ if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse::<u16>().ok()?),
         _ => return None,
     };
     let port = port.filter(|&port| port != own_port(scheme));
     let name = check(name)?;
-    if written.len() == name.len() && !has_upper(name) {
-        return Some(Cow::Borrowed(name));
+    let length = match port {
+        None => name.len(),
+        Some(_) => name.len() + 1 + digits.trim_start_matches('0').len(),
+    };
+    if written.len() == length && !has_upper(name) {
+        return Some(Cow::Borrowed(written));
     }
     let mut host = name.to_ascii_lowercase();
     if let Some(port) = port {

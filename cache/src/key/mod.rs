@@ -248,6 +248,18 @@ impl Key {
         headers.chain(cookies.iter().map(|cookie| &*cookie.name))
     }
 
+    /// What is shown of it, piece by piece.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &str> {
+        let url = [self.scheme().as_str(), "://", &*self.text];
+        let host = self.forwarded_host().map(|host| [" for ", host]);
+        // Values may be personal; names are not.
+        let variant = self.variant().map(|(name, _)| name.as_str());
+        let names = self.keyed_names().chain(variant);
+        (url.into_iter())
+            .chain(host.into_iter().flatten())
+            .chain(names.flat_map(|name| [" [", name, "]"]))
+    }
+
     /// It is a variant: some field chooses it.
     pub fn is_variant(&self) -> bool {
         self.head.is_variant()
@@ -352,18 +364,7 @@ impl Hash for Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme().as_str(), self.text)?;
-        if let Some(host) = self.forwarded_host() {
-            write!(f, " for {host}")?;
-        }
-        // Values may be personal; names are not.
-        for name in self.keyed_names() {
-            write!(f, " [{name}]")?;
-        }
-        for (name, _) in self.variant() {
-            write!(f, " [{name}]")?;
-        }
-        Ok(())
+        self.pieces().try_for_each(|piece| f.write_str(piece))
     }
 }
 

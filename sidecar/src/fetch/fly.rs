@@ -231,7 +231,7 @@ impl Pilot {
         }
         let timeout = self.lookup.plan.origin.timeout;
         let asked = Instant::now();
-        let answered = self.shared.upstream.send(request, timeout).await;
+        let answered = self.shared.upstream.send(Box::new(request), timeout).await;
         let arrival = Arrival {
             at: SystemTime::now(),
             delay: asked.elapsed(),

@@ -126,8 +126,8 @@ pub fn ignore_coding(headers: &mut HeaderMap) -> bool {
 
 /// The protocol that a request of HTTP/1.1 asks to change to; `h2c` is none that is passed on (RFC 9113 dropped it).
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = control::list(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     let protocol = headers.get(UPGRADE)?;
+    let asked = control::list(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     (asked && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
 }
 

@@ -63,14 +63,14 @@ impl Passage {
     pub async fn pass(
         &self,
         visitor: &Visitor,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         why: PassReason,
     ) -> Response<Body> {
         if request.method() == Method::CONNECT {
             return said(no_tunnel(&request), why);
         }
         let handshake = request.extensions_mut().remove::<Handshake>();
-        let upgraded = hyper::upgrade::on(&mut request);
+        let upgraded = hyper::upgrade::on(&mut *request);
         let takes_interim = request.version() >= Version::HTTP_11;
         let upgrade = toward_app(visitor, &mut request, self.upstream.app());
         if upgrade && !self.tunnels.has_room() {
@@ -80,7 +80,7 @@ impl Passage {
         }
         let relay = takes_interim.then(|| visitor.interim.relay());
         if let Some(relay) = relay.clone() {
-            hyper::ext::on_informational(&mut request, move |interim| {
+            hyper::ext::on_informational(&mut *request, move |interim| {
                 relay.say(interim.status(), interim.headers());
             });
         }
@@ -145,9 +145,10 @@ fn no_tunnel(request: &Request<Body>) -> Response<Body> {
 fn toward_app(visitor: &Visitor, request: &mut Request<Body>, app: &str) -> bool {
     let version = request.version();
     let authority = request.uri().authority().cloned();
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(|| http::Uri::from_static("/"), http::Uri::from);
-
+    if authority.is_some() {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(|| http::Uri::from_static("/"), http::Uri::from);
+    }
     let headers = request.headers_mut();
     // In HTTP/2 only `websocket::open` can have put it there.
     let upgrade = (version >= Version::HTTP_11)
@@ -161,12 +162,13 @@ fn toward_app(visitor: &Visitor, request: &mut Request<Body>, app: &str) -> bool
         }
     }
     forwarded(visitor, headers);
-    let grpc = upgrade.is_none()
+    let grpc = version == Version::HTTP_2
+        && upgrade.is_none()
         && (headers.get(CONTENT_TYPE)).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if version == Version::HTTP_2 && !grpc {
         join_cookies(headers);
     }
-    if version != Version::HTTP_2 || !grpc {
+    if !grpc {
         // The visitor's connection says 100 as soon as the app's takes the body.
         headers.remove(EXPECT);
         if headers.contains_key(TE) {
@@ -207,9 +209,8 @@ fn forwarded(visitor: &Visitor, headers: &mut HeaderMap) {
             headers.insert(X_FORWARDED_FOR, chain);
         }
     }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
+    let proto = headers.entry(X_FORWARDED_PROTO);
+    proto.or_insert(HeaderValue::from_static("http"));
     if !headers.contains_key(X_FORWARDED_HOST)
         && let Some(host) = headers.get(HOST).cloned()
     {

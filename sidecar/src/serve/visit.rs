@@ -40,7 +40,7 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
     match reading {
         // A body that no header announced, as HTTP/2 allows.
         Reading::Lookup(_) if !body.is_end_stream() => {
-            let request = Request::from_parts(parts, body);
+            let request = Box::new(Request::from_parts(parts, body));
             Box::pin(pass(site, visitor, request, PassReason::Body, None)).await
         }
         Reading::Lookup(mut lookup) => {
@@ -48,7 +48,7 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
             if let Ok((Some(page), Verdict::Hit)) = &found {
                 return answers(site, &lookup, &parts.headers).hit(page);
             }
-            let request = Request::from_parts(parts, body);
+            let request = Box::new(Request::from_parts(parts, body));
             match found {
                 Ok((page, verdict)) => {
                     Box::pin(not_fresh(site, visitor, request, lookup, page, verdict)).await
@@ -57,7 +57,7 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
             }
         }
         Reading::Pass { reason, invalidates } => {
-            let request = Request::from_parts(parts, body);
+            let request = Box::new(Request::from_parts(parts, body));
             Box::pin(pass(site, visitor, request, reason, invalidates)).await
         }
         Reading::Refuse(reason) => answer::refused(reason),
@@ -72,7 +72,7 @@ pub(crate) fn read(routes: &Routes, parts: &Parts) -> Reading {
 async fn not_fresh(
     site: &Arc<Site>,
     visitor: &Visitor,
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     lookup: Lookup,
     page: Option<Page>,
     verdict: Verdict,
@@ -98,7 +98,7 @@ async fn not_fresh(
 async fn fetch(
     site: &Arc<Site>,
     visitor: &Visitor,
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     mut lookup: Lookup,
     old: Option<Page>,
     waited: Waited,
@@ -126,7 +126,7 @@ async fn fetch(
 async fn pass(
     site: &Arc<Site>,
     visitor: &Visitor,
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     reason: PassReason,
     invalidates: Option<Lookup>,
 ) -> Answered {

@@ -5,7 +5,6 @@
 //! whoever takes it next finds out first whether the app has closed it.
 
 use std::{
-    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -52,13 +51,17 @@ impl Connection {
         self.sender.poll_ready(cx)
     }
 
-    /// Moves the connection until `work`, which waits for nothing else, is done.
-    pub(super) async fn until<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        poll_fn(|cx| self.poll(cx, |cx| work.as_mut().poll(cx))).await
+    /// Moves the connection, and polls an answer, which asks for nothing and waits for nothing else.
+    pub(super) fn poll_answer<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        answer: Pin<&mut impl Future<Output = T>>,
+    ) -> Poll<T> {
+        self.drive(cx);
+        answer.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// As [`Self::until`].
+    /// Polls `work`, and moves the connection where that has not yet given what the work asks for.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -66,11 +69,9 @@ impl Connection {
     ) -> Poll<T> {
         // Only the driver gets the work on, and it is polled here: it need not wake this task for that.
         let mut quiet = Context::from_waker(Waker::noop());
-        self.drive(cx);
         if let Poll::Ready(done) = work(&mut quiet) {
             return Poll::Ready(done);
         }
-        // The work may have asked for what the driver has.
         self.drive(cx);
         work(&mut quiet)
     }

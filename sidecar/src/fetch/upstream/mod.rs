@@ -20,6 +20,7 @@ use std::{
     error::Error as _,
     future::poll_fn,
     io,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -83,15 +84,17 @@ impl Upstream {
     /// the request's body that moved to the answer's first. Dropping the future, or the answer's body before its end,
     /// closes the connection, so that the app learns that nobody waits.
     ///
-    /// `request` is in origin form with a `Host`, free of hop-by-hop fields; a request of HTTP/2 goes over HTTP/2.
+    /// `request` is in origin form with a `Host`, free of hop-by-hop fields; a request of HTTP/2 goes over HTTP/2. It is
+    /// boxed, since every future on its way would have room for it, and be moved with it.
     pub async fn send(
         &self,
-        request: Request<Body>,
+        mut request: Box<Request<Body>>,
         timeout: Duration,
     ) -> Result<Response<Body>, UpstreamError> {
-        let (request, upload) = watch_upload(request);
+        let upload = watch_upload(&mut request);
         let sent = if request.version() == Version::HTTP_2 {
-            self.send_h2(request, timeout, &upload).await
+            // Of the two the larger future, and seldom needed.
+            Box::pin(self.send_h2(request, timeout, &upload)).await
         } else {
             self.send_h1(request, timeout, &upload).await
         };
@@ -103,7 +106,7 @@ impl Upstream {
 
     async fn send_h1(
         &self,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         timeout: Duration,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, UpstreamError> {
@@ -118,10 +121,12 @@ impl Upstream {
             };
             match self.attempt(connection, request, timeout, upload).await {
                 Ok(response) => return Ok(response),
-                Err(Missed::Unwritten(unwritten)) if !fresh => request = *unwritten,
+                Err(Missed::Unwritten(unwritten)) if !fresh => request = unwritten,
                 Err(Missed::Unwritten(_)) => return Err(self.closed()),
                 Err(Missed::Failed(error)) => match again {
-                    Some(again) if matches!(error, UpstreamError::Closed { .. }) => request = again.request(),
+                    Some(again) if matches!(error, UpstreamError::Closed { .. }) => {
+                        request = Box::new(again.request());
+                    }
                     _ => return Err(error),
                 },
             }
@@ -131,17 +136,18 @@ impl Upstream {
     async fn attempt(
         &self,
         mut connection: Connection,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
         timeout: Duration,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, Missed> {
         // One that the app has closed meanwhile says so.
         let is_ready = poll_fn(|cx| connection.poll_ready(cx)).await;
         if is_ready.is_err() {
-            return Err(Missed::Unwritten(Box::new(request)));
+            return Err(Missed::Unwritten(request));
         }
-        let answer = connection.sender.try_send_request(request);
-        let Some(answer) = within(timeout, upload, connection.until(answer)).await else {
+        let mut answer = pin!(connection.sender.try_send_request(*request));
+        let answer = poll_fn(|cx| connection.poll_answer(cx, answer.as_mut()));
+        let Some(answer) = within(timeout, upload, answer).await else {
             return Err(Missed::Failed(self.timed_out(timeout)));
         };
         match answer {
@@ -227,13 +233,13 @@ impl Upstream {
 
     async fn send_h2(
         &self,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         timeout: Duration,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, UpstreamError> {
         absolute(&mut request);
         let mut sender = self.h2_sender(timeout).await?;
-        let answer = sender.send_request(request);
+        let answer = sender.send_request(*request);
         match within(timeout, upload, answer).await {
             None => Err(self.timed_out(timeout)),
             Some(Ok(response)) => Ok(response.map(Body::from)),

@@ -50,19 +50,17 @@ struct Uploading {
 }
 
 /// Puts a watch on a request's body.
-pub(super) fn watch_upload(request: Request<Body>) -> (Request<Body>, Arc<Upload>) {
-    if request.body().is_end_stream() {
-        return (request, NOTHING.clone());
+pub(super) fn watch_upload(request: &mut Request<Body>) -> Arc<Upload> {
+    let body = request.body_mut();
+    if body.is_end_stream() {
+        return NOTHING.clone();
     }
     let upload = Arc::<Upload>::default();
-    let watched = upload.clone();
-    let request = request.map(|body| {
-        Body::stream(Uploading {
-            body,
-            upload: watched,
-        })
+    *body = Body::stream(Uploading {
+        body: std::mem::take(body),
+        upload: upload.clone(),
     });
-    (request, upload)
+    upload
 }
 
 impl HttpBody for Uploading {
