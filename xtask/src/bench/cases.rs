@@ -104,7 +104,7 @@ impl Case {
                 goal,
             })
         };
-        let nginx = |share| Some(Goal::Share(Peer::Nginx, share));
+        let nginx = |share| Some(Goal::Share(&[Peer::Nginx, Peer::NginxPlain], share));
         match self {
             Self::Hit1 => loaded("hit, 1 KiB", page("/store/1024/a"), Expect::Stored, nginx(0.5)),
             Self::Hit16 => loaded(
@@ -196,10 +196,11 @@ impl Bench {
         } else {
             servers.extend(self.caches(self.app.address, "/store/64/ready")?);
         }
-        // They look nothing up, so many pages are as one.
+        // The floors look nothing up, so many pages are as one; and what plain nginx does more, it does for each hit.
         if loaded.expect == Expect::Stored && loaded.load.pages.is_none() {
-            for floor in self.peers.iter().filter(|peer| peer.is_floor()) {
-                servers.push(self.ready(*floor, self.app.address, "/store/64/ready")?);
+            let beside = |peer: &&Peer| peer.is_floor() || **peer == Peer::NginxPlain;
+            for peer in self.peers.iter().filter(beside) {
+                servers.push(self.ready(*peer, self.app.address, "/store/64/ready")?);
             }
         }
         let mut able = Vec::new();

@@ -54,10 +54,15 @@ pub(super) fn bare(programs: &Path, floor: &str, listen: SocketAddr) -> Command 
     command
 }
 
-/// One worker; kept connections to the app; open files remembered, so that a hit opens none.
-pub(super) fn nginx(folder: &Path, listen: SocketAddr, app: SocketAddr) -> Result<Command> {
+/// One worker; kept connections to the app. With open files remembered a hit opens none.
+pub(super) fn nginx(folder: &Path, listen: SocketAddr, app: SocketAddr, remember: bool) -> Result<Command> {
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
+    } else {
+        ""
+    };
+    let files = if remember {
+        "open_file_cache max=12000 inactive=1h; open_file_cache_valid 1h;"
     } else {
         ""
     };
@@ -76,8 +81,7 @@ http {{
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
-  open_file_cache max=12000 inactive=1h;
-  open_file_cache_valid 1h;
+  {files}
   client_body_temp_path {at}/body;
   proxy_temp_path {at}/proxy;
   fastcgi_temp_path {at}/fastcgi;

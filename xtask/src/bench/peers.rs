@@ -28,8 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) enum Peer {
     /// This checkout
     Coppice,
-    /// nginx with `proxy_cache`, from Debian
+    /// nginx with `proxy_cache`, from Debian, which remembers the files that it has opened
     Nginx,
+    /// nginx as `proxy_cache` is without that: the file of each hit is opened
+    #[serde(rename = "nginx-plain")]
+    NginxPlain,
     /// Varnish, from Debian
     Varnish,
     /// Next.js itself, `next start`
@@ -45,6 +48,7 @@ impl Peer {
         match self {
             Self::Coppice => "coppice",
             Self::Nginx => "nginx",
+            Self::NginxPlain => "plain nginx",
             Self::Varnish => "Varnish",
             Self::Next => "Next.js",
             Self::Bare => "bare hyper",
@@ -54,7 +58,7 @@ impl Peer {
 
     /// It stores pages, and passes through what is not to be stored.
     pub(super) const fn is_cache(self) -> bool {
-        !matches!(self, Self::Next | Self::Bare | Self::Sockets)
+        matches!(self, Self::Coppice | Self::Nginx | Self::Varnish)
     }
 
     /// It looks nothing up, and has all pages.
@@ -99,7 +103,8 @@ impl Ground {
     /// Starts a server before `app`; it may not answer yet.
     pub(super) fn start(&self, peer: Peer, mode: Mode, app: SocketAddr) -> Result<Server> {
         process::check_interrupt()?;
-        let folder = self.folder.join(peer.as_str());
+        // A space in a path would end it in some of the configurations.
+        let folder = self.folder.join(peer.as_str().replace(' ', "-"));
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
@@ -108,7 +113,8 @@ impl Ground {
         let mut command = match (peer, mode) {
             (Peer::Coppice, Mode::Routed) => configs::dev(&self.programs, &folder, address, free()?, app)?,
             (Peer::Coppice, Mode::Alone) => configs::sidecar(&self.programs, address, free()?, app),
-            (Peer::Nginx, _) => configs::nginx(&folder, address, app)?,
+            (Peer::Nginx, _) => configs::nginx(&folder, address, app, true)?,
+            (Peer::NginxPlain, _) => configs::nginx(&folder, address, app, false)?,
             (Peer::Varnish, _) => configs::varnish(&folder, address, app)?,
             (Peer::Bare, _) => configs::bare(&self.programs, "hyper", address),
             (Peer::Sockets, _) => configs::bare(&self.programs, "sockets", address),

@@ -57,8 +57,8 @@ impl Metric {
 /// What a median should be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Goal {
-    /// At most this share of the peer's.
-    Share(Peer, f64),
+    /// At most this share of each of these peers'.
+    Share(&'static [Peer], f64),
     /// At most this.
     Most(f64),
 }
@@ -172,17 +172,16 @@ impl Row {
         let (Some(goal), Some(own)) = (self.goal, self.median(Peer::Coppice)) else {
             return String::new();
         };
-        let (most, text) = match goal {
-            Goal::Most(most) => (Some(most), format!("≤ {}", number(most))),
-            Goal::Share(peer, share) => (
-                self.median(peer).map(|theirs| theirs * share),
-                format!("≤ {share:.2} × {}", peer.as_str()),
-            ),
-        };
-        match most {
-            Some(most) if own <= most => format!("{text}: met"),
-            Some(_) => format!("{text}: missed"),
-            None => text,
+        let word = |most| if own <= most { "met" } else { "missed" };
+        match goal {
+            Goal::Most(most) => format!("≤ {}: {}", number(most), word(most)),
+            Goal::Share(peers, share) => {
+                let measured = peers.iter().filter_map(|peer| Some((peer, self.median(*peer)?)));
+                let judged =
+                    measured.map(|(peer, theirs)| format!("{}: {}", peer.as_str(), word(theirs * share)));
+                let judged: Vec<_> = judged.collect();
+                format!("≤ {share:.2} × {}", judged.join(", "))
+            }
         }
     }
 }
@@ -194,8 +193,8 @@ fn number(value: f64) -> String {
         10.0..100.0 => format!("{value:.1}"),
         100.0..10_000.0 => format!("{value:.0}"),
         _ => {
-            let thousands = (value / 1000.0).floor();
-            format!("{thousands:.0},{:03.0}", value - thousands * 1000.0)
+            let whole = value.round() as i64;
+            format!("{},{:03}", whole / 1000, whole.abs() % 1000)
         }
     }
 }
@@ -238,14 +237,28 @@ mod tests {
         for value in [5.0, 7.0, 6.0] {
             report.add("hit", Metric::Cpu, Peer::Coppice, value);
             report.add("hit", Metric::Cpu, Peer::Nginx, value * 2.5);
+            report.add("hit", Metric::Cpu, Peer::NginxPlain, value * 1.5);
         }
         report.add("hit", Metric::Rate, Peer::Coppice, 123_456.0);
-        report.goal("hit", Metric::Cpu, Goal::Share(Peer::Nginx, 0.5));
+        report.goal(
+            "hit",
+            Metric::Cpu,
+            Goal::Share(&[Peer::Nginx, Peer::NginxPlain], 0.5),
+        );
         let table = report.table();
         assert!(table.contains("| 6.00 "), "{table}");
         assert!(table.contains("15.0 (×2.50)"), "{table}");
-        assert!(table.contains("≤ 0.50 × nginx: met"), "{table}");
+        assert!(
+            table.contains("≤ 0.50 × nginx: met, plain nginx: missed"),
+            "{table}"
+        );
         assert!(table.contains("123,456"), "{table}");
+    }
+
+    #[test]
+    fn numbers_have_three_digits_that_count() {
+        let texts = [1.0, 12.34, 123.4, 9_999.0, 52_999.6, 1_234_567.0].map(number);
+        assert_eq!(texts, ["1.00", "12.3", "123", "9999", "53,000", "1234,567"]);
     }
 
     #[test]
