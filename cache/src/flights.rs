@@ -36,7 +36,7 @@ pub const UNSAFE_TTL: Duration = Duration::from_secs(3);
 pub struct Flights<F> {
     aloft: HashMap<Arc<Key>, Slot<F>, RandomState>,
     marks: Marks<Unstorable>,
-    /// Keys that an unsafe request has just invalidated.
+    /// URLs that an unsafe request has just invalidated.
     unsafe_requests: Marks<()>,
     /// What answers that are not kept have taught of whose they are.
     varies: Marks<Selection>,
@@ -231,13 +231,14 @@ impl<F> Flights<F> {
 
     /// An unsafe request to a URL succeeded: what is in the air for it was asked for before. False, and nothing is done:
     /// the same happened less than [`UNSAFE_TTL`] ago.
-    pub fn overtake(&mut self, key: &Arc<Key>, now: Moment) -> bool {
-        if self.unsafe_requests.get(key, now).is_some() {
+    pub fn overtake(&mut self, key: &Key, now: Moment) -> bool {
+        let url = key.url();
+        if self.unsafe_requests.get(url, now).is_some() {
             return false;
         }
-        self.unsafe_requests.set(key, (), now + UNSAFE_TTL);
+        self.unsafe_requests.set(url, (), now + UNSAFE_TTL);
         for slot in self.aloft.values_mut() {
-            slot.overtaken |= slot.ticket.key.base() == key.base();
+            slot.overtaken |= slot.ticket.key.has_url_of(key);
         }
         true
     }
@@ -259,8 +260,8 @@ impl<F> Flights<F> {
     }
 
     /// The answer for a key was not storable: the next ones skip the queue for [`MARKER_TTL`].
-    pub fn mark(&mut self, key: &Arc<Key>, reason: Unstorable, now: Moment) {
-        self.marks.set(key, reason, now + MARKER_TTL);
+    pub fn mark(&mut self, key: &Key, reason: Unstorable, now: Moment) {
+        self.marks.set(key.id(), reason, now + MARKER_TTL);
     }
 
     /// Why the answer for a key is known to be unstorable: a visitor then skips the queue. A regeneration does not ask, so
@@ -271,36 +272,36 @@ impl<F> Flights<F> {
 
     /// [`Flights::marked`], and for how long.
     pub fn marked_until(&self, key: &Key, now: Moment) -> Option<(Unstorable, Moment)> {
-        self.marks.get(key, now)
+        self.marks.get(key.id(), now)
     }
 
     /// The answer for a key has been stored.
     pub fn unmark(&mut self, key: &Key) {
-        self.marks.remove(key);
-        self.varies.remove(key);
-        self.distrusted.remove(key);
+        self.marks.remove(key.id());
+        self.varies.remove(key.id());
+        self.distrusted.remove(key.id());
     }
 
     /// The `Vary` of the answer for a key says that it is not theirs who asked, and it is not kept. The next ones need not
     /// ask for it to know that, for [`MARKER_TTL`].
-    pub fn note_vary(&mut self, key: &Arc<Key>, vary: &Selection, now: Moment) {
-        self.varies.set(key, vary.clone(), now + MARKER_TTL);
+    pub fn note_vary(&mut self, key: &Key, vary: &Selection, now: Moment) {
+        self.varies.set(key.id(), vary.clone(), now + MARKER_TTL);
     }
 
     /// What chooses among the variants behind a key, by an answer that was not kept.
     pub fn vary(&self, key: &Key, now: Moment) -> Option<Selection> {
-        self.varies.get(key, now).map(|(vary, _)| vary)
+        self.varies.get(key.id(), now).map(|(vary, _)| vary)
     }
 
     /// Asked with the validators of the page under this key, the app confirmed another one: until the next is stored, it is
     /// asked without.
-    pub fn distrust(&mut self, key: &Arc<Key>) {
-        self.distrusted.set(key, (), Moment(u64::MAX));
+    pub fn distrust(&mut self, key: &Key) {
+        self.distrusted.set(key.id(), (), Moment(u64::MAX));
     }
 
     /// The app is not asked with the validators of the page under this key.
     pub fn distrusts(&self, key: &Key) -> bool {
-        self.distrusted.get(key, Moment::default()).is_some()
+        self.distrusted.get(key.id(), Moment::default()).is_some()
     }
 
     /// Rules have changed: what was not storable may be so now.
@@ -453,6 +454,17 @@ mod tests {
         assert!(flights.distrusts(&mk_key("/a")) && !flights.distrusts(&mk_key("/b")));
         flights.unmark(&mk_key("/a"));
         assert!(!flights.distrusts(&mk_key("/a")));
+    }
+
+    /// They are as long as visitors make them, and no budget knows of marks.
+    #[test]
+    fn marks_keep_no_key() {
+        let (mut flights, key) = (Flights::<u32>::default(), mk_key("/a"));
+        flights.mark(&key, Unstorable::Status, Moment(0));
+        flights.note_vary(&key, &Selection::default(), Moment(0));
+        flights.distrust(&key);
+        assert!(flights.overtake(&key, Moment(0)));
+        assert_eq!(Arc::strong_count(&key), 1);
     }
 
     #[test]

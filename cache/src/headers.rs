@@ -30,7 +30,7 @@ static FRAMING: [HeaderName; 11] = [
 ];
 
 /// The app's word on freshness; under a rule's own interval the rule's takes its place.
-static FRESHNESS: [HeaderName; 5] = [
+pub static FRESHNESS: [HeaderName; 5] = [
     header::CACHE_CONTROL,
     header::EXPIRES,
     header::PRAGMA,

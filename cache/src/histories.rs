@@ -388,7 +388,7 @@ impl World {
         prop_assert_eq!(self.flights.overtake(&mk_key(PATHS[path]), self.moment()), counts);
         if counts {
             self.unsafe_requests.push((self.event, self.now, path));
-            self.store.invalidate(&mk_key(PATHS[path]));
+            self.store.invalidate(&mk_key(PATHS[path]), &self.plan);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Whether an answer of the app becomes a page.
 
-use std::{str, time::Duration};
+use std::{collections::BTreeSet, str, time::Duration};
 
 use compact_str::CompactString;
 use http::{HeaderMap, StatusCode, header};
@@ -14,7 +14,7 @@ use crate::{
     key::{Key, Selection, Unshareable},
     lifetime::Lifetime,
     location,
-    page::{Page, TagSet},
+    page::{Page, TagList, TagSet},
     routes::Plan,
 };
 
@@ -29,8 +29,9 @@ pub enum Judgement {
     Unstorable(Unstorable),
     /// The app failed: those who wait share it, and a page that is stored stays.
     Failure,
-    /// The app's own cache says that it is out of date: it neither satisfies a purge nor refreshes a page.
-    Outdated,
+    /// The app's own cache says that it is out of date: it neither satisfies a purge nor refreshes a page. With the tags of
+    /// what it holds.
+    Outdated(TagSet),
 }
 
 /// What is known of a page from the head of its answer.
@@ -86,6 +87,11 @@ pub enum Unstorable {
 }
 
 impl Unstorable {
+    /// It is no word on the page that is stored: that may serve as before, and the app may be asked again for one.
+    pub const fn spares_what_is_stored(self) -> bool {
+        matches!(self, Self::Status)
+    }
+
     /// The word of header, log and metric.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -128,7 +134,7 @@ pub fn judge(
     match storable(plan, key, status, headers, arrival) {
         Err(_) if status.is_server_error() => Judgement::Failure,
         Err(reason) => Judgement::Unstorable(reason),
-        Ok(_) if is_outdated(headers) => Judgement::Outdated,
+        Ok(storable) if is_outdated(headers) => Judgement::Outdated(storable.tags),
         Ok(storable) => Judgement::Store(storable),
     }
 }
@@ -202,7 +208,8 @@ pub enum Confirmation {
     Of(Confirmed),
     /// The app says that the page has not changed, and names another one: nothing stored may be updated with it.
     OfAnother,
-    /// The page may not be kept any more.
+    /// The page may not be kept any more, or is to be kept for others or under other tags than it is: the app is to say all
+    /// of it anew.
     Forbidden,
 }
 
@@ -221,11 +228,14 @@ pub fn confirm(plan: &Plan, page: &Page, mut headers: HeaderMap, arrival: Arriva
         (Some(theirs), Some(own)) if !page.is_tagged() => opaque(theirs) != opaque(&own),
         _ => false,
     };
+    let is_for_others = is_for_others(plan, page, &headers);
     let age: Vec<_> = headers.get_all(header::AGE).iter().cloned().collect();
     headers::page_headers(plan, &mut headers, arrival);
     let mut merged = headers::confirmed_headers(page.headers(), &headers);
     let (control, is_targeted) = freshness::directives(&merged);
-    if control.no_store && !plan.rule.overrides.no_store || control.private && !plan.rule.overrides.private {
+    let is_forbidden =
+        control.no_store && !plan.rule.overrides.no_store || control.private && !plan.rule.overrides.private;
+    if is_forbidden || is_for_others {
         return Confirmation::Forbidden;
     }
     if of_another {
@@ -239,6 +249,24 @@ pub fn confirm(plan: &Plan, page: &Page, mut headers: HeaderMap, arrival: Arriva
     merged.remove(header::AGE);
     let confirmed = app.map(|app| Confirmed { headers: merged, app });
     confirmed.map_or(Confirmation::Forbidden, Confirmation::Of)
+}
+
+/// A 304 names other fields in `Vary`, or other tags, than the answer that the page was made of: by those it is chosen and
+/// purged.
+fn is_for_others(plan: &Plan, page: &Page, headers: &HeaderMap) -> bool {
+    let varies = headers.contains_key(header::VARY)
+        && Selection::of(headers).as_ref() != Ok(page.vary().unwrap_or(&Selection::default()));
+    let has_tags = || headers.contains_key(&CACHE_TAG) || headers.contains_key(&SURROGATE_KEY);
+    let tags = || {
+        let of_rule = plan.tags(page.path());
+        TagSet::new(of_rule.iter().map(CompactString::as_str), app_tags(headers)?).ok()
+    };
+    let is_as_before = |tags: TagSet| set(tags.list()) == set(page.tags());
+    varies || has_tags() && !tags().is_some_and(is_as_before)
+}
+
+fn set(tags: TagList<'_>) -> BTreeSet<&str> {
+    tags.iter().collect()
 }
 
 /// An entity tag without its mark of weakness (RFC 9110 section 8.8.3.2).
@@ -344,7 +372,7 @@ mod tests {
             Judgement::NotModified => "not-modified",
             Judgement::Unstorable(reason) => reason.as_str(),
             Judgement::Failure => "failure",
-            Judgement::Outdated => "outdated",
+            Judgement::Outdated(_) => "outdated",
         }
     }
 

@@ -198,12 +198,14 @@ impl Store {
             return Some(page.clone());
         }
         let is_of_use = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
+        // What an unsafe request leaves on the page while it is copied would be lost with it.
+        let writing = self.writing.lock();
         let adopted = is_of_use.then(|| page.under(plan).ok()).flatten();
         let Some(adopted) = adopted else {
+            drop(writing);
             self.remove(page);
             return None;
         };
-        let _writing = self.writing.lock();
         match self.pages.peek(&Stored(page.clone())) {
             Some(stored) if stored.is(page) => {
                 self.place(&adopted);
@@ -279,9 +281,21 @@ impl Store {
         fits
     }
 
-    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. All variants of it, and not while a page is
+    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. Of all pages that it has, and not while one is
     /// replaced by a copy of itself, which would lose it.
-    pub fn invalidate(&self, key: &Arc<Key>) {
+    pub fn invalidate(&self, key: &Arc<Key>, plan: &Plan) {
+        if plan.is_keyed() {
+            // Nothing else knows which pages the rule's headers and cookies have made of it.
+            let paths = [Fact::path(key.path())];
+            for id in self.keys_with(&paths, usize::MAX).unwrap_or_default() {
+                let _writing = self.writing.lock();
+                let page = self.pages.peek(&WithId(id));
+                if let Some(page) = page.filter(|page| page.key().has_url_of(key)) {
+                    page.invalidate();
+                }
+            }
+            return;
+        }
         let _writing = self.writing.lock();
         let keys: Vec<_> = self.registers.variants.lock().of(key).to_vec();
         for key in keys.iter().chain([&key.plain()]) {

@@ -371,8 +371,8 @@ async fn regenerations_go_so_many_at_a_time_the_hottest_first(#[case] at_once: u
 async fn unsafe_requests_expire_a_page_and_overtake_its_flight() {
     let mut rig = Rig::new().await;
     rig.store("/a", "old").await;
-    let key = rig.lookup("/a").key;
-    rig.fetcher.invalidate(&key);
+    let lookup = rig.lookup("/a");
+    rig.fetcher.invalidate(&lookup);
     assert_eq!(rig.look_up("/a").1, Verdict::Wait { fallback: true });
     rig.store("/a", "new").await;
     until("the new page serves", async || {
@@ -380,7 +380,7 @@ async fn unsafe_requests_expire_a_page_and_overtake_its_flight() {
     })
     .await;
     // At most once in three seconds.
-    rig.fetcher.invalidate(&key);
+    rig.fetcher.invalidate(&lookup);
     assert_eq!(rig.look_up("/a").1, Verdict::Hit);
 }
 
@@ -427,6 +427,26 @@ async fn fetch_joins_no_flight_of_a_rule_with_other_tags() {
     assert_eq!(body(soon(late).await.unwrap()).await.unwrap(), "new");
     let page = rig.stored("/a").await;
     assert!(page.tags().iter().any(|tag| tag == "new"), "{page:?}");
+}
+
+/// What the app's own cache holds may be what the purge was to take away.
+#[rstest]
+#[case(Strategy::Expire)]
+#[case(Strategy::Delete)]
+#[tokio::test]
+async fn fetch_shares_nothing_outdated_behind_a_purge(#[case] strategy: Strategy) {
+    const OUTDATED: &str = "200 OK\r\ncache-tag: a\r\nx-nextjs-cache: STALE\r\n";
+    let mut rig = Rig::new().await;
+    let mut tag = path("/other");
+    tag.tags.push("a".to_owned());
+    rig.purge(1, tag, strategy);
+    let visitor = rig.wait("/a", None);
+    rig.asked().await.answer(OUTDATED, "old").await;
+    rig.asked()
+        .await
+        .answer("200 OK\r\nx-nextjs-cache: HIT\r\n", "new")
+        .await;
+    assert_eq!(body(soon(visitor).await.unwrap()).await.as_deref(), Some("new"));
 }
 
 #[tokio::test]

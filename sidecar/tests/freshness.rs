@@ -132,6 +132,87 @@ async fn freshness_is_not_renewed_by_a_304_about_another_page() {
     assert!(stage.app.is_idle());
 }
 
+/// By `Vary` and tags a page is chosen and purged, so what a 304 says of them cannot be written into the page alone.
+#[rstest]
+#[case("vary: cookie\r\n")]
+#[case("vary: *\r\n")]
+#[case("vary: accept-language\r\n")]
+#[case("cache-tag: other\r\n")]
+#[case("surrogate-key: one other\r\n")]
+#[tokio::test]
+async fn freshness_by_a_304_that_makes_it_another_page_is_asked_for_again(#[case] says: &'static str) {
+    let mut stage = stage().await;
+    let headers = "cache-control: max-age=60\r\nage: 60\r\netag: \"one\"\r\ncache-tag: one\r\n";
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    let asked = stage.app.asked().await;
+    assert!(asked.has("if-none-match"), "{}", asked.head);
+    asked
+        .answer_nothing(
+            "304 Not Modified",
+            &format!("etag: \"one\"\r\ncache-control: max-age=90\r\n{says}"),
+        )
+        .await;
+    let asked = stage.app.asked().await;
+    assert!(!asked.has("if-none-match"), "{}", asked.head);
+    asked
+        .answer(
+            "200 OK",
+            "etag: \"one\"\r\ncache-control: max-age=90\r\ncache-tag: other\r\n",
+            "one",
+        )
+        .await;
+    assert_eq!(end(visit).await.outcome(), "REVALIDATED");
+    stage.settled().await;
+    stage.purge(Strategy::Expire, |selector| {
+        selector.tags.push("other".to_owned());
+    });
+    let got = stage
+        .ask("GET", "/a", "", answer("cache-control: max-age=90\r\n", "two"))
+        .await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "two"));
+}
+
+/// What it has said before it says again.
+#[tokio::test]
+async fn freshness_is_renewed_by_a_304_that_says_what_was_said() {
+    let mut stage = stage().await;
+    let headers = "cache-control: max-age=60\r\nage: 60\r\netag: \"one\"\r\nvary: accept-language\r\ncache-tag: a, b\r\n";
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    let visit = stage.begin("GET", "/a", "");
+    let headers = "etag: \"one\"\r\nvary: Accept-Language, accept-encoding\r\ncache-tag: b, a\r\ncache-control: max-age=90\r\n";
+    stage
+        .app
+        .asked()
+        .await
+        .answer_nothing("304 Not Modified", headers)
+        .await;
+    assert_eq!(end(visit).await.outcome(), "REVALIDATED");
+    stage.settled().await;
+    assert_eq!(stage.get("/a").await.outcome(), "HIT");
+    assert!(stage.app.is_idle());
+}
+
+/// Caches that the app addresses by a field of their own go by that, and would keep what is purged here.
+#[tokio::test]
+async fn freshness_of_what_is_stale_is_nobodys() {
+    let mut stage = stage().await;
+    let headers =
+        "cache-control: max-age=60\r\ncdn-cache-control: max-age=600\r\nsurrogate-control: max-age=600\r\n";
+    stage.ask("GET", "/a", "", answer(headers, "one")).await;
+    assert_eq!(stage.get("/a").await.header("cdn-cache-control"), "max-age=600");
+    stage.purge_path(Strategy::Refresh, "/a");
+    let got = stage.get("/a").await;
+    assert_eq!(
+        (got.outcome(), got.header("cache-control")),
+        ("STALE", "max-age=0, must-revalidate")
+    );
+    for name in ["cdn-cache-control", "surrogate-control"] {
+        assert_eq!(got.header(name), "", "{name}");
+    }
+    stage.app.asked().await.answer("200 OK", headers, "two").await;
+}
+
 /// Not for ever with the validators that bring nothing: the next one is asked for without, until there is a new page.
 #[tokio::test]
 async fn freshness_after_a_304_about_another_page_is_asked_for_without_conditions() {

@@ -231,6 +231,35 @@ async fn variants_expire_together_when_their_url_is_written() {
     assert_eq!((got.outcome(), got.body.as_str()), ("REVALIDATED", "neu"));
 }
 
+/// Whoever writes has cookies of their own.
+#[tokio::test]
+async fn variants_by_cookies_of_the_rule_expire_together_when_their_url_is_written() {
+    let mut stage = Stage::with(|rule| rule.key_cookies = vec!["locale".to_owned()]).await;
+    let (de, fr) = ("cookie: locale=de\r\n", "cookie: locale=fr\r\n");
+    for (path, cookie) in [("/a", de), ("/a", fr), ("/a", ""), ("/a?q=1", fr), ("/b", fr)] {
+        stage.ask("GET", path, cookie, |asked| asked.page("old")).await;
+        stage.settled().await;
+    }
+    let written = "cookie: locale=de\r\ncontent-length: 0\r\n";
+    stage
+        .ask("POST", "/c", written, |asked| {
+            asked.answer("303 See Other", "location: /b\r\n", "")
+        })
+        .await;
+    stage
+        .ask("POST", "/a", written, |asked| asked.page("written"))
+        .await;
+    for (path, cookie) in [("/a", de), ("/a", fr), ("/a", ""), ("/b", fr)] {
+        let got = stage.ask("GET", path, cookie, |asked| asked.page("new")).await;
+        assert_eq!(
+            (got.outcome(), got.body.as_str()),
+            ("REVALIDATED", "new"),
+            "{path} {cookie}"
+        );
+    }
+    assert_eq!(stage.get_with("/a?q=1", fr).await.outcome(), "HIT");
+}
+
 #[tokio::test]
 async fn variants_of_next_js_are_separate_without_vary() {
     let mut stage = Stage::new().await;

@@ -157,6 +157,14 @@ async fn visit_keeps_tags_where_the_rule_says_so() {
     let got = stage.get("/a").await;
     assert_eq!((got.outcome(), got.header("cache-tag")), ("HIT", "a, b"));
     assert_eq!(got.header("surrogate-key"), "c d");
+    // And no longer than that, also of what is stored.
+    stage.rule(|_| ());
+    let got = stage.get("/a").await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "page"));
+    assert_eq!((got.header("cache-tag"), got.header("surrogate-key")), ("", ""));
+    stage.purge(Strategy::Expire, |selector| selector.tags.push("d".to_owned()));
+    let new = stage.ask("GET", "/a", "", |asked| asked.page("new")).await;
+    assert_eq!(new.outcome(), "REVALIDATED");
 }
 
 #[tokio::test]
@@ -238,6 +246,32 @@ async fn visit_of_two_hosts_is_refused() {
     assert_eq!(got.status, 400);
     assert!(got.body.contains("two hosts that differ"), "{got:?}");
     assert!(stage.app.is_idle());
+}
+
+/// A status that is no success is no word on the page that may serve in its place.
+#[tokio::test]
+async fn visit_after_a_purge_does_not_pass_by_what_a_failed_regeneration_left() {
+    let mut stage = Stage::new().await;
+    stage.store("/a", "one").await;
+    stage.revalidate(SHORT);
+    assert_eq!(stage.get("/a").await.outcome(), "STALE");
+    stage
+        .app
+        .asked()
+        .await
+        .answer("429 Too Many Requests", "", "later")
+        .await;
+    stage.settled().await;
+    stage.purge_path(Strategy::Expire, "/a");
+    let visit = stage.begin("GET", "/a", "cookie: session=mine\r\n");
+    let asked = stage.app.asked().await;
+    assert!(!asked.has("cookie"), "{}", asked.head);
+    asked.answer("429 Too Many Requests", "", "later").await;
+    let got = end(visit).await;
+    assert_eq!(
+        (got.status, got.outcome(), got.body.as_str()),
+        (200, "STALE", "one")
+    );
 }
 
 #[tokio::test]

@@ -279,6 +279,18 @@ impl Key {
         self.extra().map_or(self.head.hash, |extra| extra.base)
     }
 
+    /// Both are of one URL, whatever headers and cookies choose.
+    pub fn has_url_of(&self, other: &Self) -> bool {
+        self.text == other.text
+            && self.scheme() == other.scheme()
+            && self.forwarded_host() == other.forwarded_host()
+    }
+
+    /// The same for all keys of one URL ([`Key::has_url_of`]), and with hardly any doubt for no others in this process.
+    pub(crate) fn url(&self) -> u64 {
+        seed().hash_one((self.scheme(), &self.text, self.forwarded_host()))
+    }
+
     /// What it hashes to: the same for equal keys, and with hardly any doubt for no other in this process.
     pub(crate) fn id(&self) -> u64 {
         self.head.id()
@@ -448,9 +460,9 @@ impl Lookup {
         false
     }
 
-    /// The key that `Location` or `Content-Location` of an answer names, if it is one of the same scheme and host: what an
+    /// The page that `Location` or `Content-Location` of an answer names, if it is one of the same scheme and host: what an
     /// unsafe request that succeeds invalidates beside its own (RFC 9111 section 4.4).
-    pub fn named(&self, routes: &Routes, location: &HeaderValue) -> Option<Arc<Key>> {
+    pub fn named(&self, routes: &Routes, location: &HeaderValue) -> Option<Self> {
         let target = crate::location::target(location, &self.key)?;
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         path::check(path).ok()?;
@@ -466,7 +478,11 @@ impl Lookup {
         let key = Key::build(self.key.scheme(), self.key.host(), path, extra, most, |text| {
             query::push_selected(text, query, plan);
         });
-        (key != *self.key).then(|| Arc::new(key))
+        (!key.has_url_of(&self.key)).then(|| Self {
+            key: Arc::new(key),
+            plan: plan.clone(),
+            ..self.clone()
+        })
     }
 
     /// The request whose answer all visitors of this key share, built from the key alone: `GET`, no body, the key's

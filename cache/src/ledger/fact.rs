@@ -16,7 +16,7 @@ impl Fact {
     }
 
     /// The same for all paths that are one to [`path::covers`].
-    fn path(path: &str) -> Self {
+    pub(crate) fn path(path: &str) -> Self {
         let mut hasher = key::seed().build_hasher();
         // A tag of that word is something else.
         hasher.write_u8(b'/');

@@ -317,6 +317,7 @@ fn fingerprint(rule: &Rule) -> u64 {
     allowed.hash(&mut hasher);
     rule.key_headers.hash(&mut hasher);
     rule.key_cookies.hash(&mut hasher);
+    rule.keep_tags.hash(&mut hasher);
     // Pages that the app's word was kept of are of no use to a rule that has its own, nor the other way round.
     rule.revalidate.is_none().hash(&mut hasher);
     hasher.finish()

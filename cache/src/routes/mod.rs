@@ -202,6 +202,11 @@ impl Plan {
         &self.key_headers
     }
 
+    /// Headers or cookies of the visitor's that the rule names choose among its pages.
+    pub fn is_keyed(&self) -> bool {
+        !self.key_headers.is_empty() || !self.rule.key_cookies.is_empty()
+    }
+
     /// The app's own word decides how long its answers live.
     pub fn app_decides(&self) -> bool {
         self.rule.revalidate.is_none()

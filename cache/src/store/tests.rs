@@ -182,9 +182,26 @@ fn store_invalidates_whatever_is_encoded_meanwhile() {
                 let (store, page) = (&store, &page);
                 scope.spawn(move || store.encode(page, coding, vec![1; 10].into()));
             }
-            store.invalidate(&mk_key("/a"));
+            store.invalidate(&mk_key("/a"), &plan);
         });
         assert_eq!(encoded(&store, "/a").len(), 3);
+        let effect = store.get(&mk_key("/a")).unwrap().effect();
+        assert_eq!(effect, Some(Purge::Expire));
+    }
+}
+
+/// Nor where a rule has changed, and the page is brought under it.
+#[test]
+fn store_invalidates_whatever_is_adopted_meanwhile() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    let other = mk_plan(|rule| rule.tags = vec!["other".to_owned()]);
+    for stamp in 0..5000 {
+        put(&store, &plan, "/a", stamp, 100);
+        let page = store.get(&mk_key("/a")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| store.adopt(&page, &other));
+            store.invalidate(&mk_key("/a"), &plan);
+        });
         let effect = store.get(&mk_key("/a")).unwrap().effect();
         assert_eq!(effect, Some(Purge::Expire));
     }

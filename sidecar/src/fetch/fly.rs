@@ -17,10 +17,10 @@ use coppice_cache::{
     headers,
     judge::{self, Judgement, Storable, Unstorable},
     key::{Lookup, Selection},
-    ledger::{Facts, Tags},
+    ledger::{Facts, Strategy, Tags},
     lifetime,
     outcome::Outcome,
-    page::{Page, Parts, TagList},
+    page::{Page, Parts, TagList, TagSet},
     react,
     store::Inserted,
 };
@@ -96,8 +96,6 @@ enum Collected {
 
 impl Pilot {
     async fn fly(&self) {
-        // With an old page in the store, or behind a purge, an outdated answer helps nobody. Without, it is what the app
-        // itself would show.
         let cold = self.shared.store.get(&self.lookup.key).is_none();
         let regenerates = self.regenerates();
         let mut again = AGAIN.iter();
@@ -146,7 +144,9 @@ impl Pilot {
                         return;
                     }
                 }
-                Judgement::Outdated if !cold => {
+                // With an old page in the store, or behind a purge, an outdated answer helps nobody. Without, it is what the
+                // app itself would show.
+                Judgement::Outdated(tags) if !cold || self.is_purged(&tags) => {
                     drop(body);
                     match again.next() {
                         Some(pause) => tokio::time::sleep(*pause).await,
@@ -154,7 +154,7 @@ impl Pilot {
                     }
                 }
                 Judgement::Failure => return self.share(head.status, head.headers, body).await,
-                Judgement::Outdated => {
+                Judgement::Outdated(_) => {
                     self.share(head.status, head.headers, body).await;
                     let shared = self.shared.clone();
                     return ask_again(Fetcher { shared }, self.lookup.clone());
@@ -170,14 +170,26 @@ impl Pilot {
         if plan.origin_headers().is_empty() {
             return false;
         }
-        let facts = Facts {
+        let shared = &self.shared;
+        let purged = || shared.ledger.effect(&self.facts(Tags::Unknown), 0);
+        self.behind || shared.store.get(key).is_some() || purged().is_some()
+    }
+
+    /// A purge has selected the page with these tags, and not one that lets an old page serve: nobody is to see what was
+    /// there before it.
+    fn is_purged(&self, tags: &TagSet) -> bool {
+        let facts = self.facts(Tags::Known(tags.list()));
+        self.shared.ledger.effect(&facts, 0) > Some(Strategy::Refresh)
+    }
+
+    fn facts<'a>(&'a self, tags: Tags<'a>) -> Facts<'a> {
+        let Lookup { key, plan, .. } = &self.lookup;
+        Facts {
             route: &plan.owner.route,
             host: key.host(),
             path: key.path(),
-            tags: Tags::Unknown,
-        };
-        let shared = &self.shared;
-        self.behind || shared.store.get(key).is_some() || shared.ledger.effect(&facts, 0).is_some()
+            tags,
+        }
     }
 
     /// Next.js names its own cache. With the token that makes it render anew it says REVALIDATED; else the token is not the

@@ -26,7 +26,7 @@ use coppice_cache::{
     flights::{Boarding, Flights},
     freshness::Freshness,
     judge::Unstorable,
-    key::{Key, Lookup},
+    key::Lookup,
     ledger::Ledger,
     outcome::{Outcome, PassReason},
     page::Page,
@@ -265,7 +265,8 @@ impl Fetcher {
         for _ in 0..NARROWINGS {
             let now = self.shared.clock.now();
             let marked = self.shared.flights.lock().marked(&lookup.key, now);
-            if let Some(reason) = marked {
+            let spared = |reason: &Unstorable| fallback.is_some() && reason.spares_what_is_stored();
+            if let Some(reason) = marked.filter(|reason| !spared(reason)) {
                 return Fetched::Pass(PassReason::Unstorable(reason));
             }
             let waited = match self.board(lookup, false) {
@@ -320,10 +321,10 @@ impl Fetcher {
 
     /// An unsafe request to this URL succeeded (RFC 9111 §4.4): on this replica its page expires, at most once in 3 s, so
     /// that a client that writes all the time does not switch the cache off.
-    pub fn invalidate(&self, key: &Arc<Key>) {
+    pub fn invalidate(&self, lookup: &Lookup) {
         let mut flights = self.shared.flights.lock();
-        if flights.overtake(&key.plain(), self.shared.clock.now()) {
-            self.shared.store.invalidate(key);
+        if flights.overtake(&lookup.key, self.shared.clock.now()) {
+            self.shared.store.invalidate(&lookup.key, &lookup.plan);
         }
     }
 

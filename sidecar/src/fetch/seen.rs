@@ -83,7 +83,10 @@ impl Foreseen {
         match self.verdict {
             Verdict::Hit | Verdict::Stale { .. } => None,
             Verdict::Wait { .. } | Verdict::Fetch => {
+                let has_old = matches!(self.verdict, Verdict::Wait { fallback: true });
+                let spared = |reason: &Unstorable| has_old && reason.spares_what_is_stored();
                 let marked = self.marked.map(|(reason, _)| reason);
+                let marked = marked.filter(|reason| !spared(reason));
                 let closed = || self.flight.as_ref()?.closed;
                 marked.or_else(closed).map(PassReason::Unstorable)
             }

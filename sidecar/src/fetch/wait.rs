@@ -119,8 +119,8 @@ async fn wait_aboard(
     loop {
         let phase = phases.borrow_and_update().clone();
         match (phase, fallback) {
-            // The last: neither a page nor a word on this page, which is as good as before.
-            (Phase::Failed(_) | Phase::Over(_) | Phase::Unstorable(Unstorable::Status), Some(page)) => {
+            (Phase::Failed(_) | Phase::Over(_), Some(page)) => return old(page, Fallback::Failed),
+            (Phase::Unstorable(reason), Some(page)) if reason.spares_what_is_stored() => {
                 return old(page, Fallback::Failed);
             }
             (Phase::Unstorable(reason), _) => return pass(reason),

@@ -6,7 +6,7 @@ use coppice_cache::{
     cache_status::{Answer, CacheStatus},
     conditions::Met,
     form::{self, Form},
-    headers::{CACHE_TAG, SURROGATE_KEY},
+    headers::{CACHE_TAG, FRESHNESS, SURROGATE_KEY},
     key::{Lookup, Wants},
     lifetime::Lifetime,
     outcome::{Forward, Outcome, RefuseReason},
@@ -152,14 +152,20 @@ impl Answers<'_> {
         };
         if stored && !shape.own {
             if let Some(control) = self.control() {
-                shape.headers.insert(CACHE_CONTROL, control.clone());
+                tell(&mut shape.headers, control);
             }
             if !age.is_zero() {
                 shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
             }
-        } else if !self.lookup.plan.rule.keep_tags {
-            shape.headers.remove(&CACHE_TAG);
-            shape.headers.remove(&SURROGATE_KEY);
+        } else {
+            if !stored && !status.is_server_error() {
+                // What the app's own cache has kept for too long.
+                tell(&mut shape.headers, &STALE);
+            }
+            if !self.lookup.plan.rule.keep_tags {
+                shape.headers.remove(&CACHE_TAG);
+                shape.headers.remove(&SURROGATE_KEY);
+            }
         }
         self.finish(shape, said, stored.then_some(age))
     }
@@ -229,7 +235,7 @@ impl Answers<'_> {
         if !shape.own
             && let Some(control) = control
         {
-            shape.headers.insert(CACHE_CONTROL, control.clone());
+            tell(&mut shape.headers, control);
         }
         let told = (!shape.own).then_some(age.as_secs());
         self.finish_with(shape, said, Some(age), told)
@@ -289,6 +295,17 @@ impl Answers<'_> {
         // Caches nearer to the app have had their say before (RFC 9211 section 2).
         headers.append(CACHE_STATUS, status);
     }
+}
+
+/// Tells visitors how long they may keep an answer. What nobody may keep, nobody is told otherwise of: caches that the app
+/// addresses by a field of their own go by that (RFC 9213 section 2.2).
+fn tell(headers: &mut HeaderMap, control: &HeaderValue) {
+    if *control == STALE {
+        for name in &FRESHNESS {
+            headers.remove(name);
+        }
+    }
+    headers.insert(CACHE_CONTROL, control.clone());
 }
 
 /// What the headers say became of a request.

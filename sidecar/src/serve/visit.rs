@@ -134,11 +134,11 @@ async fn pass(
     // RFC 9111 section 4.4: a non-error response to an unsafe method.
     let succeeded = response.status().is_success() || response.status().is_redirection();
     if let Some(own) = invalidates.filter(|_| succeeded) {
-        site.fetcher.invalidate(&own.key);
+        site.fetcher.invalidate(&own);
         for named in [LOCATION, CONTENT_LOCATION] {
             let routes = site.routes.load();
-            if let Some(key) = (response.headers().get(named)).and_then(|value| own.named(&routes, value)) {
-                site.fetcher.invalidate(&key);
+            if let Some(other) = (response.headers().get(named)).and_then(|value| own.named(&routes, value)) {
+                site.fetcher.invalidate(&other);
             }
         }
     }
