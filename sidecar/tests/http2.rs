@@ -86,6 +86,30 @@ async fn trailers_of_a_request_reach_the_app() {
     assert_eq!(soon(answer).await.unwrap().status(), 200);
 }
 
+/// Envoy resets with `NO_ERROR` what its own visitor has left: that is no end of a body, and the app must not take it for one.
+#[rstest]
+#[case(Reason::NO_ERROR)]
+#[case(Reason::CANCEL)]
+#[tokio::test]
+async fn a_request_that_is_cut_off_is_never_whole_to_the_app(#[case] reason: Reason) {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let address = app(move |mut peer| {
+        let tell = tell.clone();
+        async move {
+            peer.until("4\r\npart\r\n").await;
+            tell.send(String::new()).unwrap();
+            tell.send(peer.rest().await).unwrap();
+        }
+    })
+    .await;
+    let mut visitor = before(address).streams(&Builder::new()).await;
+    let (_answer, mut body) = visitor.send_request(request(&Method::POST, "/"), false).unwrap();
+    body.send_data(Bytes::from_static(b"part"), false).unwrap();
+    soon(told.recv()).await.unwrap();
+    body.send_reset(reason);
+    assert_eq!(soon(told.recv()).await.unwrap(), "");
+}
+
 #[rstest]
 #[case::head(Method::HEAD, "200 OK\r\nContent-Length: 5", Some("5"))]
 #[case::no_content(Method::GET, "204 No Content", None)]

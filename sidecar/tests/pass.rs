@@ -488,3 +488,26 @@ async fn grpc_goes_over_http2_with_its_trailers() {
         assert_eq!(body.to_bytes(), "ping");
     }
 }
+
+/// RFC 9112 section 9.6: a connection that is closed with something unread is reset, and its answer with it.
+#[tokio::test]
+async fn an_answer_to_half_an_upload_reaches_who_sends_the_rest() {
+    const LENGTH: usize = 8 << 20;
+    let app = answering(|_| {
+        "HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge".into()
+    });
+    let mut visitor = before(app.await).connect().await;
+    visitor
+        .say(&format!(
+            "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {LENGTH}\r\n\r\n"
+        ))
+        .await;
+    // The answer is there, and the connection has ended for the sidecar.
+    let mut answered = [0; 12];
+    soon(visitor.stream.peek(&mut answered)).await.unwrap();
+    assert_eq!(&answered, b"HTTP/1.1 413");
+    for _ in 0..LENGTH >> 16 {
+        visitor.say(&"x".repeat(1 << 16)).await;
+    }
+    assert!(visitor.rest().await.ends_with("\r\n\r\nlarge"));
+}

@@ -32,6 +32,7 @@ use std::{
 use bytes::Bytes;
 use coppice_cache::outcome::{Outcome, PassReason};
 use http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
+use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -232,7 +233,7 @@ async fn unless<F: Future>(stage: &Stage, mut work: Pin<&mut F>) -> Option<F::Ou
 
 /// Answers one request, and tells those who count or watch.
 pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) -> Response<Body> {
-    let exchange = visitor.exchanges.begin();
+    let exchange = visitor.exchanges.begin(!request.body().is_end_stream());
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
         (visits, Instant::now(), request.method().clone(), path.to_owned())

@@ -4,14 +4,15 @@
 //! **In time** means: a request's head is there within the limit, or within twice that after an answer. One timer for the
 //! whole connection sees to it, which is set anew only when it runs out; hyper's own would be made and dropped with each
 //! request. While the visitor waits for the sidecar, or reads what it was sent, the connection is in nobody's debt; who reads
-//! nothing any more is left to the kernel (`TCP_USER_TIMEOUT`).
+//! nothing any more is left to the kernel (`TCP_USER_TIMEOUT`). Who still sends when all is over is read for a while.
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -29,23 +30,38 @@ use super::{interim::Interim, told::Told};
 /// Up to so many bytes it costs less to copy a head and its body together than to have the kernel gather them.
 const SMALL: usize = 4 << 10;
 
+/// How long what the visitor still sends is read and thrown away once the connection has ended for us.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// The requests of one connection that are being answered. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Exchanges(Arc<AtomicUsize>);
+pub struct Exchanges(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    /// The last request has a body, which the visitor may still be sending.
+    uploads: AtomicBool,
+}
 
 /// A request that is being answered, until its answer's body has ended.
 #[derive(Debug)]
 pub struct Exchange(Exchanges);
 
 impl Exchanges {
-    /// A request is there.
-    pub fn begin(&self) -> Exchange {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// A request is there, and with `uploads` the beginning of its body.
+    pub fn begin(&self, uploads: bool) -> Exchange {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.uploads.store(uploads, Ordering::Relaxed);
         Exchange(self.clone())
     }
 
     fn are_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.0.open.load(Ordering::Relaxed) > 0
+    }
+
+    fn upload(&self) -> bool {
+        self.0.uploads.load(Ordering::Relaxed)
     }
 }
 
@@ -53,13 +69,13 @@ impl Exchange {
     /// The connection has changed its protocol: it is never again between two requests.
     pub fn never_ends(self) {
         // One more than its drop takes away.
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.0.open.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -78,6 +94,8 @@ pub struct Socket<S> {
     wrote: bool,
     /// There is more to write than the visitor has taken yet.
     stalled: bool,
+    /// Until when what the visitor still sends is thrown away.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Socket<S> {
@@ -93,6 +111,7 @@ impl<S> Socket<S> {
             told: Told::default(),
             wrote: false,
             stalled: false,
+            lingers: None,
         }
     }
 
@@ -157,7 +176,24 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncRead + Unpin> Socket<S> {
+    /// A socket that is closed with something unread, or to which something is sent then, resets the connection; and the
+    /// visitor, who may still be sending a body that was answered early, may never see the answer (RFC 9112 section 9.6).
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lingers = (self.lingers).get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut space = [MaybeUninit::uninit(); SMALL];
+        while lingers.as_mut().poll(cx).is_pending() {
+            let mut unread = ReadBuf::uninit(&mut space);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut unread));
+            if read.is_err() || unread.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         ready!(this.interim.poll_rest(&mut this.inner, cx))?;
@@ -171,7 +207,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        }
+        if this.exchanges.upload() {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -251,7 +294,7 @@ mod tests {
         let (mut visitor, mut socket, exchanges) = socket(64);
         for _ in 0..3 {
             assert!(read_for(&mut socket, ALMOST).await.is_none());
-            let exchange = exchanges.begin();
+            let exchange = exchanges.begin(false);
             socket.write_all(b"answer").await.unwrap();
             drop(exchange);
             visitor.read_exact(&mut [0; 6]).await.unwrap();
@@ -262,7 +305,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_an_answer_or_has_changed_the_protocol_is_left_alone() {
         let (_visitor, mut socket, exchanges) = socket(64);
-        let exchange = exchanges.begin();
+        let exchange = exchanges.begin(false);
         assert!(read_for(&mut socket, LIMIT * 10).await.is_none());
         exchange.never_ends();
         assert!(read_for(&mut socket, LIMIT * 10).await.is_none());
@@ -271,7 +314,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_reads_slowly_has_its_time_for_a_head_after_the_answer() {
         let (mut visitor, mut socket, exchanges) = socket(10);
-        drop(exchanges.begin());
+        drop(exchanges.begin(false));
         let _ = futures::poll!(std::pin::pin!(socket.write_all(&[0; 20])));
         assert!(read_for(&mut socket, LIMIT * 10).await.is_none());
         visitor.read_exact(&mut [0; 10]).await.unwrap();

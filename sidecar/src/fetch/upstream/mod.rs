@@ -145,7 +145,9 @@ impl Upstream {
         if is_ready.is_err() {
             return Err(Missed::Unwritten(request));
         }
-        let mut answer = pin!(connection.sender.try_send_request(*request));
+        // It is polled with a waker that wakes nobody, which is no way to be told that this task's turn is over.
+        let answer = connection.sender.try_send_request(*request);
+        let mut answer = pin!(tokio::task::unconstrained(answer));
         let answer = poll_fn(|cx| connection.poll_answer(cx, answer.as_mut()));
         let Some(answer) = within(timeout, upload, answer).await else {
             return Err(Missed::Failed(self.timed_out(timeout)));

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::h2::{Error, Reason, RecvStream};
+use ::h2::{Error, RecvStream};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::EXPECT};
 use http_body::{Body as HttpBody, Frame};
@@ -57,22 +57,18 @@ impl HttpBody for Upload {
                     let _ = this.stream.flow_control().release_capacity(bytes.len());
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Err(error)) => return Poll::Ready(broken(error)),
+                // Whatever the reason: `NO_ERROR` too is a body that is not whole. Proxies reset with it what their own visitor left.
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => this.data_done = true,
             }
         }
         Poll::Ready(match ready!(this.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => broken(error),
+            Err(error) => Some(Err(error)),
         })
     }
 
     fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
     }
-}
-
-/// A reset without an error stops the body without breaking it (RFC 9113 section 8.1).
-fn broken(error: Error) -> Option<Result<Frame<Bytes>, Error>> {
-    (error.reason() != Some(Reason::NO_ERROR)).then_some(Err(error))
 }
