@@ -511,3 +511,53 @@ async fn an_answer_to_half_an_upload_reaches_who_sends_the_rest() {
     }
     assert!(visitor.rest().await.ends_with("\r\n\r\nlarge"));
 }
+
+/// An app takes so many streams at a time, often 100, and what comes beyond that would wait for one to end.
+#[tokio::test]
+async fn grpc_that_streams_does_not_hold_others_up() {
+    const STREAMS: usize = 100;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (listener, address) = support::port().await;
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut app = h2::server::Builder::new()
+                    .max_concurrent_streams(STREAMS as u32)
+                    .handshake::<_, Bytes>(stream)
+                    .await
+                    .unwrap();
+                let mut streaming = Vec::new();
+                while let Some(Ok((request, mut answer))) = app.accept().await {
+                    let streams = request.uri().path() == "/stream";
+                    let body = answer.send_response(http::Response::new(()), !streams).unwrap();
+                    streaming.push((request, body));
+                }
+            });
+        }
+    });
+    let sidecar = before(address);
+    let mut visitor = sidecar.streams(&h2::client::Builder::new()).await;
+    let mut ask = async |path: &str| {
+        let request = http::Request::post(format!("http://a.test{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+        let (answer, _) = visitor.send_request(request, true).unwrap();
+        let answer = soon(answer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer
+    };
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        open.push(ask("/stream").await);
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    for _ in 0..3 {
+        ask("/unary").await;
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    drop(open);
+}

@@ -8,12 +8,13 @@
 //!
 //! A request is tried again where none of it was written, and where doing it twice does no harm: an app may close an idle
 //! connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few connections stay warm, the
-//! others run into [`IDLE`]. HTTP/2 requests (gRPC) go over one shared HTTP/2 connection with prior knowledge.
+//! others run into [`IDLE`]. HTTP/2 requests (gRPC) share connections of HTTP/2 with prior knowledge.
 
 mod connection;
 mod error;
 mod pool;
 mod repeat;
+mod shared;
 mod upload;
 
 use std::{
@@ -38,6 +39,7 @@ use self::{
     connection::Connection,
     pool::{Lease, Leased, Pool},
     repeat::Repeat,
+    shared::{Place, Shared},
     upload::{Upload, watch_upload, within},
 };
 use crate::{body::Body, serve::hop};
@@ -54,8 +56,7 @@ const MAX_HEAD: usize = 256 << 10;
 pub struct Upstream {
     app: Arc<str>,
     pool: Arc<Pool>,
-    /// The shared HTTP/2 connection; the lock is held while it is dialled, so that it is dialled once.
-    h2: Arc<tokio::sync::Mutex<Option<http2::SendRequest<Body>>>>,
+    shared: Arc<Shared>,
 }
 
 /// What one try came to, beside an answer.
@@ -71,7 +72,7 @@ impl Upstream {
         Self {
             app: app.into(),
             pool: Arc::default(),
-            h2: Arc::default(),
+            shared: Arc::default(),
         }
     }
 
@@ -240,23 +241,36 @@ impl Upstream {
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, UpstreamError> {
         absolute(&mut request);
-        let mut sender = self.h2_sender(timeout).await?;
-        let answer = sender.send_request(*request);
-        match within(timeout, upload, answer).await {
-            None => Err(self.timed_out(timeout)),
-            Some(Ok(response)) => Ok(response.map(Body::from)),
-            Some(Err(error)) => Err(self.failed(error)),
+        let mut again = true;
+        loop {
+            let mut place = self.place(timeout).await?;
+            let answer = place.sender.try_send_request(*request);
+            match within(timeout, upload, answer).await {
+                None => return Err(self.timed_out(timeout)),
+                Some(Ok(response)) => return Ok(response.map(|body| place.until_the_end_of(body))),
+                Some(Err(mut error)) => match error.take_message() {
+                    // The app closed the connection before any of it was written.
+                    Some(unwritten) if again => {
+                        again = false;
+                        *request = unwritten;
+                    }
+                    _ => return Err(self.failed(error.into_error())),
+                },
+            }
         }
     }
 
-    async fn h2_sender(&self, timeout: Duration) -> Result<http2::SendRequest<Body>, UpstreamError> {
-        let mut shared = self.h2.lock().await;
-        if let Some(sender) = shared.as_mut()
-            && !sender.is_closed()
-            && sender.ready().await.is_ok()
-        {
-            return Ok(sender.clone());
-        }
+    async fn place(&self, timeout: Duration) -> Result<Place, UpstreamError> {
+        let after = timeout.min(CONNECT);
+        // Others may be dialling, one after the other.
+        let place = tokio::time::timeout(after, self.shared.take(self.connect_h2(timeout))).await;
+        place.unwrap_or_else(|_| {
+            let app = self.app.clone();
+            Err(UpstreamError::ConnectTimeout { app, after })
+        })
+    }
+
+    async fn connect_h2(&self, timeout: Duration) -> Result<http2::SendRequest<Body>, UpstreamError> {
         let stream = self.dial(timeout).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -268,7 +282,6 @@ impl Upstream {
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        *shared = Some(sender.clone());
         Ok(sender)
     }
 
