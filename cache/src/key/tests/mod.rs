@@ -6,7 +6,10 @@ mod variants;
 
 use std::time::Duration;
 
-use http::request::{Builder, Parts};
+use http::{
+    HeaderMap, Method, Request, header,
+    request::{Builder, Parts},
+};
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -15,6 +18,7 @@ use crate::{
     config::{Interval, Query, Rule},
     mk::{mk_route, mk_routes, mk_rule, texts},
     outcome::{PassReason, RefuseReason},
+    routes::Routes,
 };
 
 /// Routes of one rule that matches every path, changed by a test.
