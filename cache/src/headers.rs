@@ -30,7 +30,7 @@ static FRAMING: [HeaderName; 11] = [
 ];
 
 /// The app's word on freshness; under a rule's own interval the rule's takes its place.
-pub static FRESHNESS: [HeaderName; 5] = [
+static FRESHNESS: [HeaderName; 5] = [
     header::CACHE_CONTROL,
     header::EXPIRES,
     header::PRAGMA,
@@ -62,14 +62,29 @@ pub fn page_headers(plan: &Plan, headers: &mut HeaderMap, arrival: Arrival) {
         headers.insert(header::DATE, date);
     }
     if !plan.app_decides() {
-        for name in &FRESHNESS {
-            headers.remove(name);
-        }
+        strip_freshness(headers);
     }
     if !plan.rule.keep_tags {
-        headers.remove(&CACHE_TAG);
-        headers.remove(&SURROGATE_KEY);
+        strip_tags(headers);
     }
+}
+
+/// Takes out the app's word on freshness, also that to caches which it addresses by fields of their own.
+pub fn strip_freshness(headers: &mut HeaderMap) {
+    for name in &FRESHNESS {
+        headers.remove(name);
+    }
+}
+
+/// Takes out the headers that name tags.
+pub fn strip_tags(headers: &mut HeaderMap) {
+    headers.remove(&CACHE_TAG);
+    headers.remove(&SURROGATE_KEY);
+}
+
+/// A header that names tags.
+pub fn names_tags(name: &HeaderName) -> bool {
+    *name == CACHE_TAG || *name == SURROGATE_KEY
 }
 
 /// Digests of a body in the coding in which the app sent it: RFC 9530's, and those that it took the place of.

@@ -87,9 +87,10 @@ pub enum Unstorable {
 }
 
 impl Unstorable {
-    /// It is no word on the page that is stored: that may serve as before, and the app may be asked again for one.
-    pub const fn spares_what_is_stored(self) -> bool {
-        matches!(self, Self::Status)
+    /// A visitor's own request passes through for it, also where an old page may serve (`has_old`). One reason is no word
+    /// on such a page, which is as good as before: it serves, and the app may be asked again.
+    pub const fn passes(self, has_old: bool) -> bool {
+        !(has_old && matches!(self, Self::Status))
     }
 
     /// The word of header, log and metric.
@@ -194,10 +195,7 @@ fn storable(
         None => None,
         Some(app) => Some(app.ok_or(Unstorable::NoFreshness)?),
     };
-    let of_app = app_tags(headers).ok_or(Unstorable::Tags)?;
-    let of_rule = plan.tags(key.path());
-    let tags =
-        TagSet::new(of_rule.iter().map(CompactString::as_str), of_app).map_err(|_| Unstorable::Tags)?;
+    let tags = tags(plan, key.path(), headers).ok_or(Unstorable::Tags)?;
     Ok(Storable { tags, vary, app })
 }
 
@@ -256,13 +254,9 @@ pub fn confirm(plan: &Plan, page: &Page, mut headers: HeaderMap, arrival: Arriva
 fn is_for_others(plan: &Plan, page: &Page, headers: &HeaderMap) -> bool {
     let varies = headers.contains_key(header::VARY)
         && Selection::of(headers).as_ref() != Ok(page.vary().unwrap_or(&Selection::default()));
-    let has_tags = || headers.contains_key(&CACHE_TAG) || headers.contains_key(&SURROGATE_KEY);
-    let tags = || {
-        let of_rule = plan.tags(page.path());
-        TagSet::new(of_rule.iter().map(CompactString::as_str), app_tags(headers)?).ok()
-    };
     let is_as_before = |tags: TagSet| set(tags.list()) == set(page.tags());
-    varies || has_tags() && !tags().is_some_and(is_as_before)
+    let is_tagged_anew = || !tags(plan, page.path(), headers).is_some_and(is_as_before);
+    varies || headers.keys().any(headers::names_tags) && is_tagged_anew()
 }
 
 fn set(tags: TagList<'_>) -> BTreeSet<&str> {
@@ -325,6 +319,12 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
             .unwrap_or_default();
         media.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     })
+}
+
+/// The tags of a page by its rule and by the app's headers; `None`: they are no tags, or too many.
+fn tags(plan: &Plan, path: &str, headers: &HeaderMap) -> Option<TagSet> {
+    let of_rule = plan.tags(path);
+    TagSet::new(of_rule.iter().map(CompactString::as_str), app_tags(headers)?).ok()
 }
 
 /// The tags that the app names; `None` if they cannot be read as text.

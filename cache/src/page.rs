@@ -37,7 +37,7 @@ use crate::{
     coding::{Coding, Encoded},
     conditions,
     freshness::Freshness,
-    headers::{CACHE_TAG, SURROGATE_KEY},
+    headers::names_tags,
     key::{self, Key, Selection},
     ledger::{Facts, Tags},
     routes::{Owner, Plan},
@@ -384,7 +384,6 @@ impl Page {
     /// lines since its stamp. What an unsafe request or a failure left on it stays.
     pub fn under(&self, plan: &Plan) -> Result<Self, TooManyTags> {
         let tags = self.tags().under(&plan.tags(self.path()))?;
-        let names_tags = |name: &HeaderName| *name == CACHE_TAG || *name == SURROGATE_KEY;
         let (content, block) = if !plan.rule.keep_tags && self.headers().any(|(name, _)| names_tags(name)) {
             let kept = self.headers().filter(|(name, _)| !names_tags(name));
             let headers = kept.map(|(name, value)| (name.clone(), value.into())).collect();

@@ -285,7 +285,8 @@ impl Store {
     /// replaced by a copy of itself, which would lose it.
     pub fn invalidate(&self, key: &Arc<Key>, plan: &Plan) {
         if plan.is_keyed() {
-            // Nothing else knows which pages the rule's headers and cookies have made of it.
+            // Nothing else knows which pages the rule's headers and cookies have made of it. Without those it would be a walk
+            // over the pages of every query of the path.
             let paths = [Fact::path(key.path())];
             for id in self.keys_with(&paths, usize::MAX).unwrap_or_default() {
                 let _writing = self.writing.lock();

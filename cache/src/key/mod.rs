@@ -282,7 +282,7 @@ impl Key {
     }
 
     /// Both are of one URL, whatever headers and cookies choose.
-    pub fn has_url_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_url_of(&self, other: &Self) -> bool {
         self.text == other.text
             && self.scheme() == other.scheme()
             && self.forwarded_host() == other.forwarded_host()

@@ -265,8 +265,7 @@ impl Fetcher {
         for _ in 0..NARROWINGS {
             let now = self.shared.clock.now();
             let marked = self.shared.flights.lock().marked(&lookup.key, now);
-            let spared = |reason: &Unstorable| fallback.is_some() && reason.spares_what_is_stored();
-            if let Some(reason) = marked.filter(|reason| !spared(reason)) {
+            if let Some(reason) = marked.filter(|reason| reason.passes(fallback.is_some())) {
                 return Fetched::Pass(PassReason::Unstorable(reason));
             }
             let waited = match self.board(lookup, false) {
@@ -322,8 +321,9 @@ impl Fetcher {
     /// An unsafe request to this URL succeeded (RFC 9111 §4.4): on this replica its page expires, at most once in 3 s, so
     /// that a client that writes all the time does not switch the cache off.
     pub fn invalidate(&self, lookup: &Lookup) {
-        let mut flights = self.shared.flights.lock();
-        if flights.overtake(&lookup.key, self.shared.clock.now()) {
+        let counts = (self.shared.flights.lock()).overtake(&lookup.key, self.shared.clock.now());
+        // Without the lock: it may be a walk over many pages. What lands meanwhile was asked for after the request.
+        if counts {
             self.shared.store.invalidate(&lookup.key, &lookup.plan);
         }
     }

@@ -84,9 +84,8 @@ impl Foreseen {
             Verdict::Hit | Verdict::Stale { .. } => None,
             Verdict::Wait { .. } | Verdict::Fetch => {
                 let has_old = matches!(self.verdict, Verdict::Wait { fallback: true });
-                let spared = |reason: &Unstorable| has_old && reason.spares_what_is_stored();
                 let marked = self.marked.map(|(reason, _)| reason);
-                let marked = marked.filter(|reason| !spared(reason));
+                let marked = marked.filter(|reason| reason.passes(has_old));
                 let closed = || self.flight.as_ref()?.closed;
                 marked.or_else(closed).map(PassReason::Unstorable)
             }

@@ -120,7 +120,7 @@ async fn wait_aboard(
         let phase = phases.borrow_and_update().clone();
         match (phase, fallback) {
             (Phase::Failed(_) | Phase::Over(_), Some(page)) => return old(page, Fallback::Failed),
-            (Phase::Unstorable(reason), Some(page)) if reason.spares_what_is_stored() => {
+            (Phase::Unstorable(reason), Some(page)) if !reason.passes(true) => {
                 return old(page, Fallback::Failed);
             }
             (Phase::Unstorable(reason), _) => return pass(reason),

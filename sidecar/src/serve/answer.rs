@@ -6,7 +6,7 @@ use coppice_cache::{
     cache_status::{Answer, CacheStatus},
     conditions::Met,
     form::{self, Form},
-    headers::{CACHE_TAG, FRESHNESS, SURROGATE_KEY},
+    headers::{strip_freshness, strip_tags},
     key::{Lookup, Wants},
     lifetime::Lifetime,
     outcome::{Forward, Outcome, RefuseReason},
@@ -163,8 +163,7 @@ impl Answers<'_> {
                 tell(&mut shape.headers, &STALE);
             }
             if !self.lookup.plan.rule.keep_tags {
-                shape.headers.remove(&CACHE_TAG);
-                shape.headers.remove(&SURROGATE_KEY);
+                strip_tags(&mut shape.headers);
             }
         }
         self.finish(shape, said, stored.then_some(age))
@@ -301,9 +300,7 @@ impl Answers<'_> {
 /// addresses by a field of their own go by that (RFC 9213 section 2.2).
 fn tell(headers: &mut HeaderMap, control: &HeaderValue) {
     if *control == STALE {
-        for name in &FRESHNESS {
-            headers.remove(name);
-        }
+        strip_freshness(headers);
     }
     headers.insert(CACHE_CONTROL, control.clone());
 }

@@ -179,7 +179,10 @@ impl Row {
                 let measured = peers.iter().filter_map(|peer| Some((peer, self.median(*peer)?)));
                 let judged =
                     measured.map(|(peer, theirs)| format!("{}: {}", peer.as_str(), word(theirs * share)));
-                let judged: Vec<_> = judged.collect();
+                let mut judged: Vec<_> = judged.collect();
+                if judged.is_empty() {
+                    judged.extend(peers.iter().map(|peer| peer.as_str().to_owned()));
+                }
                 format!("≤ {share:.2} × {}", judged.join(", "))
             }
         }
@@ -267,5 +270,8 @@ mod tests {
         report.add("idle", Metric::Rss, Peer::Coppice, 16.0);
         report.goal("idle", Metric::Rss, Goal::Most(15.0));
         assert!(report.table().contains("≤ 15.0: missed"));
+        // Nobody was there to be compared with.
+        report.goal("idle", Metric::Rss, Goal::Share(&[Peer::Nginx], 0.5));
+        assert!(report.table().contains("≤ 0.50 × nginx |"), "{}", report.table());
     }
 }

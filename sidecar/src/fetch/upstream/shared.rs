@@ -17,23 +17,17 @@ use crate::body::Body;
 /// takes, one would wait for a stream, and all that come later behind it.
 const STREAMS: usize = 100;
 
-/// The open connections. The lock is held while one is dialled, so that it is dialled once.
+/// The open connections, each as a place that nobody takes. The lock is held while one is dialled, so that it is dialled once.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    open: Mutex<Vec<One>>,
-}
-
-#[derive(Debug)]
-struct One {
-    sender: SendRequest<Body>,
-    /// As many copies of it as requests are on the connection.
-    load: Arc<()>,
+    open: Mutex<Vec<Place>>,
 }
 
 /// A place on a connection, for one request until its answer has ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) sender: SendRequest<Body>,
+    /// Shared by all places on the connection, which counts them.
     load: Arc<()>,
 }
 
@@ -47,25 +41,15 @@ impl Shared {
         open.retain(|one| !one.sender.is_closed());
         for one in open.iter_mut() {
             if Arc::strong_count(&one.load) <= STREAMS && one.sender.ready().await.is_ok() {
-                return Ok(one.place());
+                return Ok(one.clone());
             }
         }
-        let one = One {
+        let one = Place {
             sender: dial.await?,
             load: Arc::default(),
         };
-        let place = one.place();
-        open.push(one);
-        Ok(place)
-    }
-}
-
-impl One {
-    fn place(&self) -> Place {
-        Place {
-            sender: self.sender.clone(),
-            load: self.load.clone(),
-        }
+        open.push(one.clone());
+        Ok(one)
     }
 }
 
