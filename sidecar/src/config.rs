@@ -25,8 +25,10 @@ pub struct Settings {
     pub drain: Duration,
     /// The operator's stream; `None`: everything passes through.
     pub control: Option<ControlSettings>,
-    /// `coppice dev`: `Cache-Status` names the key, an unkeyed scheme is http.
+    /// `coppice dev`: an unkeyed scheme is http.
     pub dev: bool,
+    /// `Cache-Status` names the key: for a developer's eyes.
+    pub names_key: bool,
     /// Gets a line for each request that was answered. A full channel drops lines, it never holds a visitor up.
     pub visits: Option<mpsc::Sender<VisitLine>>,
 }
@@ -163,6 +165,7 @@ impl From<Args> for Settings {
                 ca: Some(ca),
             }),
             dev: false,
+            names_key: false,
             visits: None,
         }
     }

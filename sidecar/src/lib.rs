@@ -227,6 +227,7 @@ fn site(settings: Settings, limits: Limits) -> Site {
         metrics,
         drain: Drain::default(),
         dev: settings.dev,
+        names_key: settings.names_key,
         visits: settings.visits,
     }
 }

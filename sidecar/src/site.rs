@@ -25,8 +25,10 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// Whether the sidecar is leaving.
     pub drain: Drain,
-    /// `coppice dev`: `Cache-Status` names the key.
+    /// `coppice dev`: an unkeyed scheme is http.
     pub dev: bool,
+    /// `Cache-Status` names the key.
+    pub names_key: bool,
     /// Gets a line for each answered request.
     pub visits: Option<mpsc::Sender<VisitLine>>,
 }

@@ -169,7 +169,7 @@ async fn visit_keeps_tags_where_the_rule_says_so() {
 
 #[tokio::test]
 async fn visit_names_the_key_only_for_developers() {
-    let mut stage = Stage::bare(|settings| settings.dev = true).await;
+    let mut stage = Stage::bare(|settings| settings.names_key = true).await;
     stage.rule(|_| ());
     let got = stage
         .ask("GET", "/a?b=2&a=1&utm_source=x", "", |asked| asked.page("page"))

@@ -68,6 +68,10 @@ pub struct Dev {
     #[arg(long)]
     pub quiet: bool,
 
+    /// Leave the page's key out of Cache-Status: answers are then a pod's, byte for byte.
+    #[arg(long)]
+    pub no_key: bool,
+
     /// Starts the app: PORT is set to a free port, and $(PORT) in the arguments is replaced by it. Ends when it ends.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,

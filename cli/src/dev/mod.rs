@@ -93,6 +93,7 @@ async fn serve(
         drain: Duration::ZERO,
         control: Some(plane.control()),
         dev: true,
+        names_key: !args.no_key,
         visits: (!args.quiet).then_some(visits),
     })
     .map_err(|error| in_use(&error))?;

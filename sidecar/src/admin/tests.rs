@@ -22,6 +22,7 @@ fn admin(standing: Standing) -> Admin {
         drain: Duration::ZERO,
         control: None,
         dev: false,
+        names_key: false,
         visits: None,
     });
     let view = View {

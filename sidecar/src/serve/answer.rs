@@ -44,7 +44,7 @@ pub struct Answers<'a> {
     /// Now.
     pub now: Moment,
     /// `Cache-Status` names the key.
-    pub dev: bool,
+    pub names_key: bool,
 }
 
 /// What a visitor waited for.
@@ -284,7 +284,7 @@ impl Answers<'_> {
             answer: said.answer,
             ttl: said.ttl,
             detail: said.detail,
-            key: self.dev.then_some(&*self.lookup.key),
+            key: self.names_key.then_some(&*self.lookup.key),
         };
         headers.insert(X_COPPICE_CACHE, HeaderValue::from_static(said.outcome.as_str()));
         let (status, age) = status.value_and_age(age);

@@ -152,6 +152,6 @@ fn answers<'a>(site: &'a Site, lookup: &'a Lookup, asked: &'a HeaderMap) -> Answ
         asked,
         fetcher: &site.fetcher,
         now: site.clock.now(),
-        dev: site.dev,
+        names_key: site.names_key,
     }
 }

@@ -78,6 +78,7 @@ pub fn settings(app: impl Into<String>) -> Settings {
         drain: Duration::ZERO,
         control: None,
         dev: false,
+        names_key: false,
         visits: None,
     }
 }

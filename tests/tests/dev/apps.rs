@@ -89,7 +89,14 @@ async fn dev_an_app_that_dies_ends_it_with_its_code() -> Result<()> {
 
 #[tokio::test]
 async fn dev_serves_any_server_that_takes_a_port() -> Result<()> {
-    let laptop = blog()?.command(&["python3", "-m", "http.server", "--bind", "127.0.0.1", "$(PORT)"]);
+    let laptop = blog()?.flags(&["--no-key"]).command(&[
+        "python3",
+        "-m",
+        "http.server",
+        "--bind",
+        "127.0.0.1",
+        "$(PORT)",
+    ]);
     std::fs::write(laptop.folder.path().join("index.txt"), "one")?;
     let laptop = laptop.serve().await?;
     let first = laptop.get("/index.txt").await?;
@@ -105,6 +112,7 @@ async fn dev_serves_any_server_that_takes_a_port() -> Result<()> {
         matches!(new.cache(), "HIT" | "STALE"),
         "regenerated behind a stale page: {new:?}"
     );
+    ensure!(!new.header("cache-status").contains("key="), "--no-key: {new:?}");
     let listing = laptop.get("/none/").await?;
     ensure!(
         (listing.status, listing.cache()) == (StatusCode::NOT_FOUND, "BYPASS"),

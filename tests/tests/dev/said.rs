@@ -44,6 +44,7 @@ async fn dev_help_teaches() -> Result<()> {
         "$(PORT)",
         "Exit codes",
         "--namespace",
+        "--no-key",
         "x-coppice-cache",
     ] {
         ensure!(help.contains(words), "{words} is not in the help: {help}");

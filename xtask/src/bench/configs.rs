@@ -33,7 +33,7 @@ pub(super) fn dev(
                revalidate: 1d\n",
     )?;
     let mut command = program(programs.join("coppice"));
-    command.args(["dev", "--quiet", "--listen", &listen.to_string()]);
+    command.args(["dev", "--quiet", "--no-key", "--listen", &listen.to_string()]);
     command.args(["--admin", &admin.to_string(), "--memory", &format!("{MEMORY}Mi")]);
     command.args(["--app", &format!("http://{app}")]).arg(folder);
     Ok(command)

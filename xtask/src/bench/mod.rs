@@ -183,7 +183,7 @@ fn about(arguments: &Arguments) -> Vec<String> {
             load::CONNECTIONS
         ),
         format!(
-            "coppice dev --quiet, profile {}; {}; {}",
+            "coppice dev --quiet --no-key, profile {}; {}; {}",
             arguments.profile.as_str(),
             version("nginx", "-v"),
             version("varnishd", "-V")

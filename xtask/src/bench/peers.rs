@@ -70,7 +70,7 @@ impl Peer {
 /// How the sidecar is run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mode {
-    /// `coppice dev --quiet`: the sidecar with routes and purges, and the operator's index in the same process.
+    /// `coppice dev --quiet --no-key`: the sidecar with routes and purges, and the operator's index in the same process.
     Routed,
     /// `coppice-sidecar` alone, as it starts in a pod: it has no routes yet and passes everything through.
     Alone,
