@@ -302,6 +302,25 @@ async fn fetch_streams_what_is_too_large_to_those_who_read_it() {
     ));
 }
 
+#[tokio::test]
+async fn fetch_leaves_a_reader_who_is_slow_and_alone_its_time() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    let mut rig = Rig::with(|rule| rule.max_body_bytes = 1000, TIMEOUT).await;
+    let visitor = rig.wait("/a", None);
+    let mut app = rig.asked().await;
+    app.head(CHUNKED).await;
+    app.chunk("x").await;
+    let mut stream = streamed(soon(visitor).await.unwrap());
+    soon(stream.body.frame()).await.unwrap().unwrap();
+    tokio::spawn(async move {
+        app.chunk(&"y".repeat(1 << 20)).await;
+        app.chunk("").await;
+    });
+    tokio::time::sleep(3 * TIMEOUT).await;
+    assert_eq!(read(stream).await.map(|rest| rest.len()), Some(1 << 20));
+    rig.landed().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn fetch_asks_again_while_the_app_itself_is_out_of_date() {
     const OUTDATED: &str = "200 OK\r\nX-Nextjs-Cache: STALE\r\n";

@@ -399,14 +399,15 @@ impl Pilot {
         self.flight.tee.pace();
     }
 
-    /// Waits for the readers; who keeps the others waiting for too long is cut. False: nobody reads.
+    /// Waits for the readers; who keeps others waiting for too long is cut. False: nobody reads.
     async fn keep_pace(&self, patience: Duration) -> bool {
         let tee = &self.flight.tee;
-        if let Ok(is_read) = tokio::time::timeout(patience, tee.keep_pace()).await {
-            return is_read;
+        loop {
+            if let Ok(is_read) = tokio::time::timeout(patience, tee.keep_pace()).await {
+                return is_read;
+            }
+            tee.cut_slowest();
         }
-        tee.cut_slowest();
-        tee.is_read()
     }
 
     fn page(&self, answer: &Answer, body: Bytes, storable: Storable, compressible: bool) -> Page {

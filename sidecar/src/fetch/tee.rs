@@ -135,11 +135,6 @@ impl Tee {
         self.inner.lock().arrived
     }
 
-    /// Somebody reads.
-    pub(super) fn is_read(&self) -> bool {
-        !self.inner.lock().readers.is_empty()
-    }
-
     /// Takes a chunk and wakes who waits for it. Without room in the budget it is taken only by a paced flight, which
     /// holds no more than its window.
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), (Bytes, NoRoom)> {
@@ -194,12 +189,18 @@ impl Tee {
         }
     }
 
-    /// Cuts the readers of a paced flight that keep the others waiting.
+    /// Cuts the readers of a paced flight that keep others waiting: those furthest behind, while another has read all
+    /// there is. Who alone is slow keeps nobody waiting, and who reads nothing any more is let go with its connection.
     pub(super) fn cut_slowest(&self) {
         let mut inner = self.inner.lock();
-        let from = inner.from;
+        let uncut = || inner.readers.values().filter(|reader| !reader.cut);
+        let slowest = uncut().map(|reader| reader.at).min();
+        let waits = uncut().any(|reader| reader.at == inner.arrived);
+        let Some(slowest) = slowest.filter(|_| waits) else {
+            return;
+        };
         let mut wakers = Vec::new();
-        for reader in inner.readers.values_mut().filter(|reader| reader.at <= from) {
+        for reader in inner.readers.values_mut().filter(|reader| reader.at == slowest) {
             reader.cut = true;
             wakers.extend(reader.waker.take());
         }
@@ -514,6 +515,14 @@ mod tests {
             frame(&mut slow).await.unwrap().is_err(),
             "it never ends as if it were whole"
         );
+        // The other one is alone now, and has its time.
+        for byte in 4..8 {
+            tee.push(chunk(byte)).unwrap();
+        }
+        tee.cut_slowest();
+        for byte in 4..8 {
+            assert_eq!(frame(&mut fast).await.unwrap().unwrap(), chunk(byte));
+        }
         tee.finish();
         tee.reveal();
         assert!(frame(&mut fast).await.is_none());
