@@ -355,6 +355,55 @@ async fn a_connection_that_the_app_was_about_to_close_is_no_failure() {
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
+/// Has three connections to the app idle, each of which the app ends, after `pause`, when it is used again. Then one more
+/// request, which a new connection gets; what the visitor gets, and how often the app was asked in vain.
+async fn on_a_connection_that_ends(pause: Duration) -> (String, usize) {
+    let idle = Arc::new(tokio::sync::Barrier::new(3));
+    let (connections, in_vain) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let counted = in_vain.clone();
+    let app = app(move |mut peer| {
+        let (idle, counted) = (idle.clone(), counted.clone());
+        let is_new = connections.fetch_add(1, Ordering::SeqCst) >= 3;
+        async move {
+            peer.head().await;
+            if is_new {
+                tokio::time::sleep(pause).await;
+            } else {
+                idle.wait().await;
+            }
+            peer.say(OK).await;
+            if !is_new && peer.head_or_end().await.is_some() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(pause).await;
+            }
+        }
+    })
+    .await;
+    let limits = Limits {
+        patience: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let sidecar = start(settings(app), limits);
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let firsts = futures::join!(sidecar.ask(request), sidecar.ask(request), sidecar.ask(request));
+    assert!(firsts.0.ends_with("ok") && firsts.1.ends_with("ok") && firsts.2.ends_with("ok"));
+    (sidecar.ask(request).await, in_vain.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_once_and_over_a_new_connection() {
+    let (answer, in_vain) = on_a_connection_that_ends(Duration::ZERO).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(in_vain, 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_has_no_more_time_than_another() {
+    let (answer, in_vain) = on_a_connection_that_ends(Duration::from_millis(700)).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert_eq!(in_vain, 1);
+}
+
 #[tokio::test]
 async fn what_may_have_been_done_is_not_done_again() {
     let connections = Arc::<AtomicUsize>::default();

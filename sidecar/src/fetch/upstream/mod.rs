@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! send ─► take the connection used last ─► try ──answer──► body ──whole──► idle again
-//!           └─ none: dial                   └─ closed before a byte was written: the next one
+//!           └─ none: dial                   ├─ closed before a byte was written: the next one
+//!                                           └─ closed without an answer: once more, dialled
 //! ```
 //!
-//! A request is tried again where none of it was written, and where doing it twice does no harm: an app may close an idle
-//! connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few connections stay warm, the
+//! A request is tried again where none of it was written, and once where doing it twice does no harm: an app may close an
+//! idle connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few connections stay warm, the
 //! others run into [`IDLE`]. HTTP/2 requests (gRPC) share connections of HTTP/2 with prior knowledge.
 
 mod connection;
@@ -40,7 +41,7 @@ use self::{
     pool::{Lease, Leased, Pool},
     repeat::Repeat,
     shared::{Place, Shared},
-    upload::{Upload, watch_upload, within},
+    upload::{Patience, Upload, watch_upload, within},
 };
 use crate::{body::Body, serve::hop};
 
@@ -82,7 +83,7 @@ impl Upstream {
     }
 
     /// Sends a request and returns when the answer's head is there; `timeout` bounds the time from the last byte of
-    /// the request's body that moved to the answer's first. Dropping the future, or the answer's body before its end,
+    /// the request's body that moved, or from now, to the answer's first, over all tries. Dropping the future, or the answer's body before its end,
     /// closes the connection, so that the app learns that nobody waits.
     ///
     /// `request` is in origin form with a `Host`, free of hop-by-hop fields; a request of HTTP/2 goes over HTTP/2. It is
@@ -93,11 +94,12 @@ impl Upstream {
         timeout: Duration,
     ) -> Result<Response<Body>, UpstreamError> {
         let upload = watch_upload(&mut request);
+        let patience = Patience::new(timeout);
         let sent = if request.version() == Version::HTTP_2 {
             // Of the two the larger future, and seldom needed.
-            Box::pin(self.send_h2(request, timeout, &upload)).await
+            Box::pin(self.send_h2(request, patience, &upload)).await
         } else {
-            self.send_h1(request, timeout, &upload).await
+            self.send_h1(request, patience, &upload).await
         };
         sent.map_err(|error| {
             let broken = upload.broken.load(Ordering::Acquire);
@@ -108,25 +110,30 @@ impl Upstream {
     async fn send_h1(
         &self,
         mut request: Box<Request<Body>>,
-        timeout: Duration,
+        patience: Patience,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, UpstreamError> {
         *request.version_mut() = Version::HTTP_11;
+        let mut repeats = false;
         loop {
-            let reused = self.pool.take();
+            // One that was idle may end like the one before it.
+            let reused = if repeats { None } else { self.pool.take() };
             let fresh = reused.is_none();
             let again = reused.as_ref().and_then(|_| Repeat::of(&request));
             let connection = match reused {
                 Some(connection) => connection,
-                None => self.connect(timeout).await?,
+                None => self.connect(patience.left()).await?,
             };
-            match self.attempt(connection, request, timeout, upload).await {
+            match self.attempt(connection, request, patience, upload).await {
                 Ok(response) => return Ok(response),
                 Err(Missed::Unwritten(unwritten)) if !fresh => request = unwritten,
                 Err(Missed::Unwritten(_)) => return Err(self.closed()),
                 Err(Missed::Failed(error)) => match again {
-                    Some(again) if matches!(error, UpstreamError::Closed { .. }) => {
+                    Some(again)
+                        if matches!(error, UpstreamError::Closed { .. }) && !patience.left().is_zero() =>
+                    {
                         request = Box::new(again.request());
+                        repeats = true;
                     }
                     _ => return Err(error),
                 },
@@ -138,7 +145,7 @@ impl Upstream {
         &self,
         mut connection: Connection,
         request: Box<Request<Body>>,
-        timeout: Duration,
+        patience: Patience,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, Missed> {
         // One that the app has closed meanwhile says so.
@@ -150,8 +157,8 @@ impl Upstream {
         let answer = connection.sender.try_send_request(*request);
         let mut answer = pin!(tokio::task::unconstrained(answer));
         let answer = poll_fn(|cx| connection.poll_answer(cx, answer.as_mut()));
-        let Some(answer) = within(timeout, upload, answer).await else {
-            return Err(Missed::Failed(self.timed_out(timeout)));
+        let Some(answer) = within(patience, upload, answer).await else {
+            return Err(Missed::Failed(self.timed_out(patience.limit)));
         };
         match answer {
             Ok(mut response) => {
@@ -237,16 +244,16 @@ impl Upstream {
     async fn send_h2(
         &self,
         mut request: Box<Request<Body>>,
-        timeout: Duration,
+        patience: Patience,
         upload: &Arc<Upload>,
     ) -> Result<Response<Body>, UpstreamError> {
         absolute(&mut request);
         let mut again = true;
         loop {
-            let mut place = self.place(timeout).await?;
+            let mut place = self.place(patience.left()).await?;
             let answer = place.sender.try_send_request(*request);
-            match within(timeout, upload, answer).await {
-                None => return Err(self.timed_out(timeout)),
+            match within(patience, upload, answer).await {
+                None => return Err(self.timed_out(patience.limit)),
                 Some(Ok(response)) => return Ok(response.map(|body| place.until_the_end_of(body))),
                 Some(Err(mut error)) => match error.take_message() {
                     // The app closed the connection before any of it was written.

@@ -91,19 +91,39 @@ impl HttpBody for Uploading {
     }
 }
 
-/// The answer, unless for `timeout` neither it nor the request's body moved.
+/// How long the caller waits for an answer, over all tries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    since: Instant,
+    pub(super) limit: Duration,
+}
+
+impl Patience {
+    /// It begins now.
+    pub(super) fn new(limit: Duration) -> Self {
+        let since = Instant::now();
+        Self { since, limit }
+    }
+
+    /// What is left of it, for a request whose body has not moved.
+    pub(super) fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.since.elapsed())
+    }
+}
+
+/// The answer, unless for the `limit` neither it nor the request's body moved.
 pub(super) async fn within<T>(
-    timeout: Duration,
+    Patience { since, limit }: Patience,
     upload: &Upload,
     answer: impl Future<Output = T>,
 ) -> Option<T> {
     tokio::pin!(answer);
-    let mut from = Instant::now();
+    let mut from = since;
     loop {
         tokio::select! {
             biased;
             answer = &mut answer => return Some(answer),
-            () = tokio::time::sleep_until(from + timeout) => {}
+            () = tokio::time::sleep_until(from + limit) => {}
         }
         match upload.moved() {
             Some(moved) if moved > from => from = moved,
