@@ -5,7 +5,7 @@
 //! visitor does not send is not in the key and not sent; what `Vary` names decides which of a visitor's fields are copied
 //! into it ([`Selection`]).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
@@ -27,8 +27,20 @@ pub(super) struct Field {
     pub(super) value: HeaderValue,
 }
 
+impl Ord for Field {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.name.as_str(), &self.value).cmp(&(other.name.as_str(), &other.value))
+    }
+}
+
+impl PartialOrd for Field {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// One cookie of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Cookie {
     pub(super) name: Box<str>,
     pub(super) value: Box<[u8]>,
@@ -57,6 +69,11 @@ impl Extra {
     /// Nothing in it belongs to the page as a whole.
     pub(super) fn is_variant_alone(&self) -> bool {
         self.forwarded_host.is_none() && self.headers.is_empty() && self.cookies.is_empty()
+    }
+
+    /// Its place among those of one URL. Without the hash, which is another in each process.
+    pub(super) fn rank(&self) -> impl Ord + '_ {
+        (&self.forwarded_host, &self.headers, &self.cookies, &self.variant)
     }
 
     /// Its bytes on the heap.

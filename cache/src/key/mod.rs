@@ -17,6 +17,7 @@ mod query;
 mod read;
 
 use std::{
+    cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
     sync::{Arc, LazyLock},
@@ -241,13 +242,16 @@ impl Key {
             .map(|field| (&field.name, &field.value))
     }
 
-    /// Names of the rule's own headers and cookies that are part of this key.
-    pub fn keyed_names(&self) -> impl Iterator<Item = &str> {
-        let (headers, cookies) = self
-            .extra()
-            .map_or((&[][..], &[][..]), |extra| (&extra.headers, &extra.cookies));
-        let headers = headers.iter().map(|field| field.name.as_str());
-        headers.chain(cookies.iter().map(|cookie| &*cookie.name))
+    /// The rule's own headers that are part of this key, sorted by name.
+    pub fn keyed_headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let headers = self.extra().map_or(&[][..], |extra| &extra.headers);
+        headers.iter().map(|field| (&field.name, &field.value))
+    }
+
+    /// Names of the rule's own cookies that are part of this key, sorted. Their values are nobody's business.
+    pub fn keyed_cookies(&self) -> impl Iterator<Item = &str> {
+        let cookies = self.extra().map_or(&[][..], |extra| &extra.cookies);
+        cookies.iter().map(|cookie| &*cookie.name)
     }
 
     /// What is shown of it, piece by piece.
@@ -255,8 +259,9 @@ impl Key {
         let url = [self.scheme().as_str(), "://", &*self.text];
         let host = self.forwarded_host().map(|host| [" for ", host]);
         // Values may be personal; names are not.
+        let headers = self.keyed_headers().map(|(name, _)| name.as_str());
         let variant = self.variant().map(|(name, _)| name.as_str());
-        let names = self.keyed_names().chain(variant);
+        let names = headers.chain(self.keyed_cookies()).chain(variant);
         (url.into_iter())
             .chain(host.into_iter().flatten())
             .chain(names.flat_map(|name| [" [", name, "]"]))
@@ -373,6 +378,23 @@ impl Head {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.id());
+    }
+}
+
+/// By URL; keys of one URL by what else is part of them.
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn url(key: &Key) -> (&str, &str, &str) {
+            (key.host(), key.target(), key.scheme().as_str())
+        }
+        (url(self).cmp(&url(other)))
+            .then_with(|| self.extra().map(Extra::rank).cmp(&other.extra().map(Extra::rank)))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

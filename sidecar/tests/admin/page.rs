@@ -2,7 +2,7 @@
 
 use coppice_cache::time::Moment;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Desk;
 
@@ -157,6 +157,72 @@ async fn admin_page_filters_and_sorts(#[case] query: &str, #[case] expected: &[&
         .collect();
     assert_eq!(paths, expected);
     assert_eq!(state["matchingCount"], expected.len());
+}
+
+/// Pages of one URL are told apart by what chose each, have an order of their own, and each links to its own explanation.
+#[tokio::test]
+async fn admin_page_tells_variants_apart() {
+    let mut desk = Desk::with(|rule| {
+        rule.key_headers.push("x-shop".to_owned());
+        rule.key_cookies.push("country".to_owned());
+    })
+    .await;
+    // A row is told from the others by these words; in the order of the list.
+    let rows = [
+        ("", None),
+        ("accept-language: de\r\n", Some("accept-language: de")),
+        ("accept-language: en\r\n", Some("accept-language: en")),
+        ("accept-language: fr\r\n", Some("accept-language: fr")),
+        ("accept-language: it\r\n", Some("accept-language: it")),
+        ("rsc: 1\r\n", Some("rsc: 1")),
+        ("cookie: country=secret\r\n", Some("cookie country")),
+        ("x-shop: north & <south>\r\n", Some("x-shop: north & <south>")),
+    ];
+    // They come in another order.
+    for (headers, _) in rows.into_iter().rev() {
+        let vary = "vary: accept-language\r\n";
+        let got = desk
+            .stage
+            .ask("GET", "/a?b=c&d=e", headers, |asked| {
+                asked.answer("200 OK", vary, "page")
+            })
+            .await;
+        assert_eq!(got.outcome(), "MISS", "{headers}");
+    }
+    let state = desk.state("sort=path").await;
+    let pages = state["pages"].as_array().unwrap();
+    let chosen_by: Vec<_> = pages.iter().map(|page| &page["chosenBy"]).collect();
+    let expected: Vec<_> = rows
+        .map(|(_, words)| json!(words.into_iter().collect::<Vec<_>>()))
+        .into();
+    assert_eq!(chosen_by, expected.iter().collect::<Vec<_>>());
+    for (at, page) in pages.iter().enumerate() {
+        let screen = desk.state(&format!("sort=path&limit=1&page={}", at + 1)).await;
+        assert_eq!(screen["pages"][0]["key"], page["key"]);
+        assert_eq!(screen["pages"][0]["chosenBy"], page["chosenBy"]);
+        let Some(link) = page["explain"].as_str() else {
+            // Nobody's cookie stands in an address.
+            assert_eq!(page["chosenBy"], json!(["cookie country"]));
+            continue;
+        };
+        let said = desk.get(&format!("{link}&format=json")).await;
+        let answer: Value = serde_json::from_str(&said.body).unwrap();
+        assert_eq!(answer["stored"]["chosenBy"], page["chosenBy"], "{link}: {answer}");
+        assert_eq!(answer["next"]["outcome"], "HIT", "{link}: {answer}");
+    }
+
+    let html = desk.get("/?sort=path").await.body;
+    for words in [
+        "accept-language: de",
+        "rsc: 1",
+        "x-shop: north &amp; &lt;south&gt;",
+        "cookie country",
+    ] {
+        assert!(html.contains(&format!("<code>{words}</code>")), "{words}: {html}");
+    }
+    for said in [html, state.to_string()] {
+        assert!(!said.contains("secret"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ fn page_row(table: &mut Table<'_, 9>, page: &PageState) -> fmt::Result {
         ),
     );
     table.row([
-        &Link(&page.explain, Code(&page.key)),
+        &named(&page.key, page.explain.as_deref(), &page.chosen_by),
         &page.status,
         &size,
         &Span(page.age_seconds),
@@ -182,6 +182,13 @@ fn page_row(table: &mut Table<'_, 9>, page: &PageState) -> fmt::Result {
         &format_args!("{}/{}", Escaped(&page.route), Escaped(&page.rule)),
         &List(&page.tags, page.tag_count),
     ])
+}
+
+/// A key, which names a row, and what chose its page among those of one URL.
+fn named<'a>(key: &'a str, explain: Option<&'a str>, chosen_by: &'a [String]) -> impl Display + 'a {
+    let fields =
+        (!chosen_by.is_empty()).then(|| format!(" <small>{}</small>", List(chosen_by, chosen_by.len())));
+    Both(Link(explain, Code(key)), Maybe(fields, ""))
 }
 
 /// The form that chooses. A plain GET, so that an address says what is shown.
@@ -283,7 +290,7 @@ fn flight_row(table: &mut Table<'_, 6>, flight: &FlightState) -> fmt::Result {
         (None, false) => String::new(),
     };
     table.row([
-        &Link(&flight.explain, Code(&flight.key)),
+        &named(&flight.key, flight.explain.as_deref(), &flight.chosen_by),
         &Span(flight.seconds),
         &Both(flight.phase, remark),
         &Amount(flight.bytes),

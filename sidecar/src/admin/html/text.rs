@@ -44,12 +44,15 @@ impl<T: Display> Display for Code<T> {
     }
 }
 
-/// An address of this listener, and what it says.
-pub(super) struct Link<'a, T>(pub(super) &'a str, pub(super) T);
+/// An address of this listener, where there is one, and what it says.
+pub(super) struct Link<'a, T>(pub(super) Option<&'a str>, pub(super) T);
 
 impl<T: Display> Display for Link<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<a href=\"{}\">{}</a>", Escaped(self.0), self.1)
+        match self.0 {
+            Some(address) => write!(f, "<a href=\"{}\">{}</a>", Escaped(address), self.1),
+            None => self.1.fmt(f),
+        }
     }
 }
 
@@ -200,7 +203,7 @@ mod tests {
     fn text_stays_text() {
         let text = Escaped("<script>&\"'</script>\u{202E}").to_string();
         assert_eq!(text, "&lt;script&gt;&amp;&quot;&#39;&lt;/script&gt;\\u{202e}");
-        let link = Link("/a?\" onclick=\"", Escaped("<b>")).to_string();
+        let link = Link(Some("/a?\" onclick=\""), Escaped("<b>")).to_string();
         assert_eq!(link, "<a href=\"/a?&quot; onclick=&quot;\">&lt;b&gt;</a>");
     }
 

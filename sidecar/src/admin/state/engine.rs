@@ -10,7 +10,7 @@ use coppice_cache::{
 };
 use serde::Serialize;
 
-use super::{address, few, short};
+use super::{address, chosen_by, few, short};
 use crate::{fetch::FlightSeen, sweep::Sweeper};
 
 /// A page that is being fetched.
@@ -18,8 +18,10 @@ use crate::{fetch::FlightSeen, sweep::Sweeper};
 #[serde(rename_all = "camelCase")]
 pub(in crate::admin) struct FlightState {
     pub(in crate::admin) key: String,
-    /// What `/explain` is asked about it.
-    pub(in crate::admin) explain: String,
+    /// The headers that chose it among the pages of its URL, and the names of the cookies.
+    pub(in crate::admin) chosen_by: Vec<String>,
+    /// What `/explain` is asked about it; `None`: no address can ask about this very page.
+    pub(in crate::admin) explain: Option<String>,
     pub(in crate::admin) route: String,
     pub(in crate::admin) seconds: u64,
     pub(in crate::admin) phase: &'static str,
@@ -37,6 +39,7 @@ impl FlightState {
     pub(in crate::admin) fn of(seen: &FlightSeen) -> Self {
         Self {
             key: short(&seen.key.to_string()),
+            chosen_by: chosen_by(&seen.key),
             explain: address(&seen.key),
             route: seen.route.to_string(),
             seconds: seen.since.as_secs(),

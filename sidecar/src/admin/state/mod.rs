@@ -1,4 +1,5 @@
-//! What a sidecar has and knows, for people: no secret, no header, no body.
+//! What a sidecar has and knows, for people: no body, no cookie, and no header but those that chose a page among others of
+//! its URL.
 //!
 //! ```text
 //! Wanted (which pages, in what order) ──► State::of ──┬─► pages.rs    one walk over the store, in slices
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 pub(super) use self::{
     engine::{FlightState, PurgeState, RuleState},
-    pages::{EncodingState, PageState, address},
+    pages::{EncodingState, PageState, address, chosen_by},
     wanted::{Sort, Wanted},
 };
 use super::view::View;
@@ -27,6 +28,8 @@ const MAX_FLIGHTS: usize = 50;
 const MAX_RULES: usize = 200;
 /// So many entries of a list in a row are shown: tags of a page, paths of a rule.
 const MAX_ENTRIES: usize = 16;
+/// Headers that chose a page are shown as far as is needed to tell one from another: there may be many in a row.
+const MAX_FIELD: usize = 128;
 /// Longer texts are cut: visitors choose paths, apps choose tags.
 const MAX_TEXT: usize = 2048;
 
@@ -156,10 +159,14 @@ fn counted(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Vec<Counted
 
 /// A text no longer than what is shown.
 pub(super) fn short(text: &str) -> String {
-    if text.len() <= MAX_TEXT {
+    cut(text, MAX_TEXT)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(MAX_TEXT)])
+    format!("{}…", &text[..text.floor_char_boundary(most)])
 }
 
 /// A list no longer than what is shown.

@@ -6,9 +6,10 @@ use coppice_cache::{
     coding::Coding, config::Interval, key::Key, lifetime::Lifetime, page::Page, routes::Routes, time::Moment,
     verdict,
 };
+use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use super::{Sort, Wanted, few, short};
+use super::{MAX_FIELD, MAX_TEXT, Sort, Wanted, cut, few, short};
 use crate::{fetch::SLICE, site::Site};
 
 /// A stored page.
@@ -16,8 +17,10 @@ use crate::{fetch::SLICE, site::Site};
 #[serde(rename_all = "camelCase")]
 pub(in crate::admin) struct PageState {
     pub(in crate::admin) key: String,
-    /// What `/explain` is asked about it.
-    pub(in crate::admin) explain: String,
+    /// The headers that chose it among the pages of its URL, and the names of the cookies.
+    pub(in crate::admin) chosen_by: Vec<String>,
+    /// What `/explain` is asked about it; `None`: no address can ask about this very page.
+    pub(in crate::admin) explain: Option<String>,
     pub(in crate::admin) route: String,
     pub(in crate::admin) rule: String,
     pub(in crate::admin) status: u16,
@@ -75,41 +78,7 @@ pub(super) struct Found {
 struct Place {
     rank: u64,
     /// Between equal ranks, so that a page keeps its place.
-    address: Address,
-}
-
-struct Address(Arc<Key>);
-
-impl Address {
-    fn parts(&self) -> (&str, &str, &str, Option<&str>) {
-        let key = &self.0;
-        (
-            key.host(),
-            key.target(),
-            key.scheme().as_str(),
-            key.forwarded_host(),
-        )
-    }
-}
-
-impl PartialEq for Address {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for Address {}
-
-impl PartialOrd for Address {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Address {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.parts().cmp(&other.parts())
-    }
+    key: Arc<Key>,
 }
 
 /// Walks the store. Its keys alone are kept meanwhile, and of these twice what is shown: what is evicted is to be gone.
@@ -125,7 +94,7 @@ pub(super) async fn find(site: &Site, routes: &Routes, wanted: &mut Wanted) -> F
             matching += 1;
             places.push(Place {
                 rank: rank(&page, wanted.sort, routes, now),
-                address: Address(page.key()),
+                key: page.key(),
             });
         }
         drop(page);
@@ -142,7 +111,7 @@ pub(super) async fn find(site: &Site, routes: &Routes, wanted: &mut Wanted) -> F
     wanted.page = wanted.page.min(matching.div_ceil(wanted.limit).max(1));
     let screen = places.iter().skip((wanted.page - 1) * wanted.limit);
     let pages = screen.take(wanted.limit).filter_map(|place| {
-        let page = store.peek(&place.address.0)?;
+        let page = store.peek(&place.key)?;
         Some(PageState::of(site, routes, &page, now))
     });
     Found {
@@ -189,6 +158,7 @@ impl PageState {
         let fresh_for = plan.map(|plan| Lifetime::of(plan, page.status(), page.app()).fresh_for);
         Self {
             key: short(&key.to_string()),
+            chosen_by: chosen_by(&key),
             explain: address(&key),
             route: page.route().to_string(),
             rule: page.rule().to_string(),
@@ -220,15 +190,37 @@ impl PageState {
     }
 }
 
-/// What `/explain` is asked about a key.
-pub(in crate::admin) fn address(key: &Key) -> String {
+/// What chose the page among those of its URL. The value of a cookie is a key to somebody's account.
+pub(in crate::admin) fn chosen_by(key: &Key) -> Vec<String> {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        cut(
+            &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())),
+            MAX_FIELD,
+        )
+    };
+    let cookies = key.keyed_cookies().map(|name| format!("cookie {name}"));
+    let headers = key.keyed_headers().chain(key.variant()).map(field);
+    few(&headers.chain(cookies).collect::<Vec<_>>())
+}
+
+/// What `/explain` is asked about a key. `None` where the answer would be about another page: a cookie chose this one,
+/// whose value is not shown, or the address would be too long, or have a header that nobody can type.
+pub(in crate::admin) fn address(key: &Key) -> Option<String> {
+    const EXPLAIN: &str = "/explain?";
+    if key.keyed_cookies().next().is_some() {
+        return None;
+    }
     let url = format!("{}://{}{}", key.scheme().as_str(), key.host(), key.target());
-    let mut query = form_urlencoded::Serializer::new(String::from("/explain?"));
-    query.append_pair("url", &short(&url));
+    let mut query = form_urlencoded::Serializer::for_suffix(String::from(EXPLAIN), EXPLAIN.len());
+    query.append_pair("url", &url);
     if let Some(host) = key.forwarded_host() {
         query.append_pair("header", &format!("X-Forwarded-Host: {host}"));
     }
-    query.finish()
+    for (name, value) in key.keyed_headers().chain(key.variant()) {
+        query.append_pair("header", &format!("{name}: {}", value.to_str().ok()?));
+    }
+    let address = query.finish();
+    (address.len() <= MAX_TEXT).then_some(address)
 }
 
 fn difference(span: Duration, age: Duration) -> i64 {
