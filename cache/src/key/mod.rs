@@ -31,7 +31,7 @@ pub use self::{
     extra::{MAX_SELECTING_BYTES, Selection, Unshareable},
     lookup::{Lookup, Suits, Wants},
     query::parameters,
-    read::{Reading, concerns, read, rule_of},
+    read::{Reading, concerns, lookup_of, read, rule_of},
 };
 use crate::{
     config::Scheme,

@@ -53,25 +53,71 @@ fn place(
     scheme: Option<Scheme>,
     named: Option<&[u8]>,
 ) -> Result<Reading, PassReason> {
-    let path = parts.uri.path();
-    path::check(path).map_err(|_| PassReason::PathNotNormal)?;
-    let scheme = scheme.ok_or(PassReason::SchemeUnknown)?;
-    let host = named
-        .and_then(|host| host::normal(host, scheme))
-        .ok_or(PassReason::HostUnknown)?;
-    let plan = routes.find(&host, path).ok_or(PassReason::NoRoute)?;
-    if let Some(reason) = plan.passes() {
-        return Err(reason);
+    let place = Place::of(routes, parts, scheme, named)?;
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(Reading::Pass {
+            reason: PassReason::Method,
+            invalidates: if parts.method.is_safe() {
+                None
+            } else {
+                place.lookup(parts)
+            },
+        });
     }
-    let forwarded_host = forwarded_host(&parts.headers, scheme, &host)?;
-    let seen = See::of(&parts.headers, &plan.rule);
-    let lookup = || {
+    match place.seen.concern {
+        Some(reason) => Err(reason),
+        None => place
+            .lookup(parts)
+            .map(Reading::Lookup)
+            .ok_or(PassReason::Variant),
+    }
+}
+
+/// Where a request leads, under a rule that stores something.
+struct Place<'a> {
+    plan: &'a Arc<Plan>,
+    scheme: Scheme,
+    host: Cow<'a, str>,
+    /// Where it is another than the host.
+    forwarded_host: Option<Cow<'a, str>>,
+    seen: See,
+}
+
+impl<'a> Place<'a> {
+    fn of(
+        routes: &'a Routes,
+        parts: &'a Parts,
+        scheme: Option<Scheme>,
+        named: Option<&'a [u8]>,
+    ) -> Result<Self, PassReason> {
+        let path = parts.uri.path();
+        path::check(path).map_err(|_| PassReason::PathNotNormal)?;
+        let scheme = scheme.ok_or(PassReason::SchemeUnknown)?;
+        let host = named
+            .and_then(|host| host::normal(host, scheme))
+            .ok_or(PassReason::HostUnknown)?;
+        let plan = routes.find(&host, path).ok_or(PassReason::NoRoute)?;
+        if let Some(reason) = plan.passes() {
+            return Err(reason);
+        }
+        Ok(Self {
+            forwarded_host: forwarded_host(&parts.headers, scheme, &host)?,
+            seen: See::of(&parts.headers, &plan.rule),
+            plan,
+            scheme,
+            host,
+        })
+    }
+
+    /// What is looked up there; `None`: what is to be part of the key is too long.
+    fn lookup(&self, parts: &Parts) -> Option<Lookup> {
+        let Self { plan, seen, .. } = self;
         let extra = Extra {
-            forwarded_host: forwarded_host.as_deref().map(Box::from),
+            forwarded_host: self.forwarded_host.as_deref().map(Box::from),
             ..seen.extra(&parts.headers, plan)?
         };
         let most = parts.uri.query().map_or(0, |query| query.len() + 1);
-        let key = Key::build(scheme, &host, path, extra, most, |text| {
+        let key = Key::build(self.scheme, &self.host, parts.uri.path(), extra, most, |text| {
             if let Some(query) = parts.uri.query() {
                 query::push_selected(text, query, plan);
             }
@@ -84,17 +130,15 @@ fn place(
             authorized: seen.authorized,
             selected: None,
         })
-    };
-    if !matches!(parts.method, Method::GET | Method::HEAD) {
-        return Ok(Reading::Pass {
-            reason: PassReason::Method,
-            invalidates: if parts.method.is_safe() { None } else { lookup() },
-        });
     }
-    match seen.concern {
-        Some(reason) => Err(reason),
-        None => lookup().map(Reading::Lookup).ok_or(PassReason::Variant),
-    }
+}
+
+/// The look-up that a request comes to, whatever its method and whatever of its headers would keep it from one: for who asks
+/// why.
+pub fn lookup_of(routes: &Routes, parts: &Parts) -> Option<Lookup> {
+    let scheme = effective_scheme(&parts.headers)?;
+    let named = named_host(parts, scheme).ok()?;
+    Place::of(routes, parts, Some(scheme), named).ok()?.lookup(parts)
 }
 
 /// The rule that a request's host and path come to, whatever else the request says and whatever the rule does with it:

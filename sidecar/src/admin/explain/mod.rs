@@ -157,15 +157,16 @@ impl Explanation {
         let reading = visit::read(&routes, &parts);
         let plan = key::rule_of(&routes, &parts);
         // Of a request that passes, the page is shown that others get at the same place.
-        let nothing = HeaderMap::new();
         let (mut lookup, headers) = match &reading {
-            Reading::Lookup(lookup) => (Some(lookup.clone()), &parts.headers),
-            Reading::Pass { .. } => (plain(&routes, &parts), &nothing),
-            Reading::Refuse(_) => (None, &nothing),
-        };
+            Reading::Lookup(lookup) => Some((lookup.clone(), parts.headers.clone())),
+            Reading::Pass { .. } => of_others(&routes, plan.map(|plan| &**plan), &parts),
+            Reading::Refuse(_) => None,
+        }
+        .unzip();
         let foreseen = lookup
             .as_mut()
-            .map(|lookup| site.fetcher.foresee(lookup, headers));
+            .zip(headers.as_ref())
+            .map(|(lookup, headers)| site.fetcher.foresee(lookup, headers));
         let stored = lookup.as_ref().zip(foreseen.as_ref());
         let stored = stored.and_then(|(lookup, foreseen)| {
             let page = foreseen.page.as_ref()?;
@@ -202,19 +203,21 @@ impl Explanation {
     }
 }
 
-/// The look-up of a plain GET for the same page, where the rule has any.
-fn plain(routes: &Routes, parts: &Parts) -> Option<Lookup> {
-    let mut plain = parts.clone();
-    plain.method = Method::GET;
-    let kept = [header::HOST.as_str(), "x-forwarded-host", "x-forwarded-proto"];
-    plain.headers = (parts.headers.iter())
-        .filter(|(name, _)| kept.contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
+/// What others get at the same place, where the rule stores anything: the look-up of the same request without what keeps it
+/// from one, and its headers.
+fn of_others(routes: &Routes, plan: Option<&Plan>, parts: &Parts) -> Option<(Lookup, HeaderMap)> {
+    let mut parts = parts.clone();
+    parts.method = Method::GET;
+    let concerns: Vec<_> = key::concerns(&parts.headers, plan?)
+        .map(|(name, _)| name.clone())
         .collect();
-    match visit::read(routes, &plain) {
-        Reading::Lookup(lookup) => Some(lookup),
-        Reading::Pass { .. } | Reading::Refuse(_) => None,
+    // A cookie that bypasses stands beside others, which may be part of the key.
+    for name in concerns.iter().filter(|name| **name != header::COOKIE) {
+        parts.headers.remove(name);
     }
+    let lookup = key::lookup_of(routes, &parts)?;
+    parts.headers.remove(header::COOKIE);
+    Some((lookup, parts.headers))
 }
 
 /// What the visitor gets, decided as a visit decides it.
