@@ -20,7 +20,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body {
     kind: Kind,
     /// Of an answer: ends when this is dropped.
-    _exchange: Option<Exchange>,
+    exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
@@ -35,16 +35,13 @@ enum Kind {
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self {
-            kind,
-            _exchange: None,
-        }
+        Self { kind, exchange: None }
     }
 
     /// The exchange ends with this body.
     pub fn ends(self, exchange: Exchange) -> Self {
         Self {
-            _exchange: Some(exchange),
+            exchange: Some(exchange),
             ..self
         }
     }
@@ -90,11 +87,24 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.kind {
+        let frame = match &mut self.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let Some(exchange) = &self.exchange
+            && exchange.is_last()
+        {
+            let ended = match &frame {
+                Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.is_end_stream(),
+                Poll::Ready(None) => true,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            };
+            if ended {
+                exchange.body_ended();
+            }
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

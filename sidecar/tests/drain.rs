@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use coppice_sidecar::serve::Limits;
 use support::{app, nobody, settings, soon, start, until};
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::mpsc};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
 
@@ -102,6 +102,29 @@ async fn what_does_not_end_is_cut_off() {
     assert_eq!(soon(sidecar.run).await.unwrap().cut_off, 2);
     tunnel.rest().await;
     assert!(!endless.rest().await.contains("\r\n0\r\n"));
+}
+
+#[tokio::test]
+async fn what_is_cut_off_does_not_look_whole_where_the_connection_ends_it() {
+    let app = app(|mut peer| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+            .await;
+        peer.rest().await;
+    })
+    .await;
+    let limits = Limits {
+        drain: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let sidecar = start(settings(app), limits);
+    let mut endless = sidecar.connect().await;
+    endless.say("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n").await;
+    endless.until("ok").await;
+    sidecar.told.cancel();
+    assert_eq!(soon(sidecar.run).await.unwrap().cut_off, 1);
+    let end = soon(endless.stream.read_u8()).await.unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

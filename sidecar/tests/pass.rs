@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -302,6 +303,43 @@ async fn a_body_that_breaks_off_does_not_end_as_whole() {
         .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
         .await;
     assert!(answer.contains("ok") && !answer.contains("\r\n0\r\n"), "{answer}");
+}
+
+/// A visitor of HTTP/1.0 knows where an answer ends by the end of the connection alone.
+#[tokio::test]
+async fn a_body_that_the_connection_ends_is_reset_where_it_breaks_off() {
+    let app = app(|mut peer| async move {
+        let head = peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        if head.starts_with("get") {
+            peer.say("2\r\nok\r\n").await;
+        }
+        if head.starts_with("get /whole") {
+            peer.say("0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let sidecar = before(app);
+    for (request, end) in [
+        ("GET /half", ErrorKind::ConnectionReset),
+        ("GET /whole", ErrorKind::UnexpectedEof),
+        ("HEAD /half", ErrorKind::UnexpectedEof),
+    ] {
+        let mut visitor = sidecar.connect().await;
+        visitor
+            .say(&format!("{request} HTTP/1.0\r\nHost: a.test\r\n\r\n"))
+            .await;
+        let mut text = Vec::new();
+        let ended = loop {
+            match soon(visitor.stream.read_u8()).await {
+                Ok(byte) => text.push(byte),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(ended.kind(), end, "{request}");
+        assert_eq!(text.ends_with(b"ok"), request.starts_with("GET"), "{request}");
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ use std::{
 
 use bytes::Bytes;
 use coppice_cache::outcome::{Outcome, PassReason};
-use http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -233,7 +236,8 @@ async fn unless<F: Future>(stage: &Stage, mut work: Pin<&mut F>) -> Option<F::Ou
 
 /// Answers one request, and tells those who count or watch.
 pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) -> Response<Body> {
-    let exchange = visitor.exchanges.begin(!request.body().is_end_stream());
+    let mut exchange = visitor.exchanges.begin(!request.body().is_end_stream());
+    let takes_chunks = request.version() >= Version::HTTP_11 || request.method() == Method::HEAD;
     let watched = site.visits.as_ref().map(|visits| {
         let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
         (visits, Instant::now(), request.method().clone(), path.to_owned())
@@ -259,6 +263,12 @@ pub async fn answer(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>)
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         exchange.never_ends();
         return response;
+    }
+    if !takes_chunks
+        && response.body().size_hint().exact().is_none()
+        && !response.headers().contains_key(CONTENT_LENGTH)
+    {
+        exchange.ends_with_connection();
     }
     response.map(|body| body.ends(exchange))
 }

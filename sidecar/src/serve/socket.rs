@@ -5,6 +5,9 @@
 //! whole connection sees to it, which is set anew only when it runs out; hyper's own would be made and dropped with each
 //! request. While the visitor waits for the sidecar, or reads what it was sent, the connection is in nobody's debt; who reads
 //! nothing any more is left to the kernel (`TCP_USER_TIMEOUT`). Who still sends when all is over is read for a while.
+//!
+//! **The end of the connection** is the end of an answer of unknown length to HTTP/1.0 (RFC 9112 section 6.3). One that breaks
+//! off must not look whole: its connection is reset.
 
 use std::{
     io::{self, IoSlice},
@@ -22,6 +25,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Instant, Sleep},
 };
 
@@ -42,18 +46,29 @@ struct Counts {
     open: AtomicUsize,
     /// The last request has a body, which the visitor may still be sending.
     uploads: AtomicBool,
+    /// An answer ends with the connection.
+    last: AtomicBool,
+    /// All of that answer's body is there.
+    whole: AtomicBool,
 }
 
 /// A request that is being answered, until its answer's body has ended.
 #[derive(Debug)]
-pub struct Exchange(Exchanges);
+pub struct Exchange {
+    exchanges: Exchanges,
+    /// Its answer ends with the connection.
+    is_last: bool,
+}
 
 impl Exchanges {
     /// A request is there, and with `uploads` the beginning of its body.
     pub fn begin(&self, uploads: bool) -> Exchange {
         self.0.open.fetch_add(1, Ordering::Relaxed);
         self.0.uploads.store(uploads, Ordering::Relaxed);
-        Exchange(self.clone())
+        Exchange {
+            exchanges: self.clone(),
+            is_last: false,
+        }
     }
 
     fn are_open(&self) -> bool {
@@ -63,25 +78,62 @@ impl Exchanges {
     fn upload(&self) -> bool {
         self.0.uploads.load(Ordering::Relaxed)
     }
+
+    fn end_with_connection(&self) -> bool {
+        self.0.last.load(Ordering::Relaxed)
+    }
+
+    fn are_whole(&self) -> bool {
+        self.0.whole.load(Ordering::Relaxed)
+    }
 }
 
 impl Exchange {
     /// The connection has changed its protocol: it is never again between two requests.
     pub fn never_ends(self) {
         // One more than its drop takes away.
-        self.0.0.open.fetch_add(1, Ordering::Relaxed);
+        self.exchanges.0.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Only the end of the connection says where its answer ends: where the body breaks off, it is to be no proper end.
+    pub fn ends_with_connection(&mut self) {
+        self.is_last = true;
+        self.exchanges.0.last.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Exchange::ends_with_connection`].
+    pub(crate) const fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// All of the answer's body is there.
+    pub(crate) fn body_ended(&self) {
+        self.exchanges.0.whole.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.exchanges.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream that can end in a way that nobody takes for the end of what was sent.
+pub trait Reset {
+    /// When it is dropped, what is unsent is thrown away and the peer told so.
+    fn reset_when_dropped(&self);
+}
+
+impl Reset for TcpStream {
+    fn reset_when_dropped(&self) {
+        // A socket that refuses this is one that the peer has ended.
+        let _ = self.set_zero_linger();
     }
 }
 
 /// A visitor's connection; see above.
 #[derive(Debug)]
-pub struct Socket<S> {
+pub struct Socket<S: Reset> {
     inner: S,
     /// Read already, and to be read again.
     first: Bytes,
@@ -96,9 +148,19 @@ pub struct Socket<S> {
     stalled: bool,
     /// Until when what the visitor still sends is thrown away.
     lingers: Option<Pin<Box<Sleep>>>,
+    /// The visitor has been sent all, and its end.
+    is_shut: bool,
 }
 
-impl<S> Socket<S> {
+impl<S: Reset> Drop for Socket<S> {
+    fn drop(&mut self) {
+        if self.exchanges.end_with_connection() && !self.is_shut {
+            self.inner.reset_when_dropped();
+        }
+    }
+}
+
+impl<S: Reset> Socket<S> {
     /// A connection that has just been accepted.
     pub fn new(inner: S, limit: Duration, interim: Interim, exchanges: Exchanges) -> Self {
         Self {
@@ -112,6 +174,7 @@ impl<S> Socket<S> {
             wrote: false,
             stalled: false,
             lingers: None,
+            is_shut: false,
         }
     }
 
@@ -150,7 +213,7 @@ impl<S> Socket<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+impl<S: AsyncRead + Reset + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -168,7 +231,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Socket<S> {
+impl<S: AsyncWrite + Reset + Unpin> Socket<S> {
     fn poll_write_now(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note(&written);
@@ -176,7 +239,7 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Socket<S> {
+impl<S: AsyncRead + Reset + Unpin> Socket<S> {
     /// A socket that is closed with something unread, or to which something is sent then, resets the connection; and the
     /// visitor, who may still be sending a body that was answered early, may never see the answer (RFC 9112 section 9.6).
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -193,7 +256,7 @@ impl<S: AsyncRead + Unpin> Socket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Reset + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         ready!(this.interim.poll_rest(&mut this.inner, cx))?;
@@ -208,8 +271,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.exchanges.end_with_connection() && (this.stalled || !this.exchanges.are_whole()) {
+            return Poll::Ready(Ok(()));
+        }
         if this.lingers.is_none() {
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            this.is_shut = true;
         }
         if this.exchanges.upload() {
             ready!(this.poll_linger(cx));
@@ -249,6 +316,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+
+    impl Reset for DuplexStream {
+        fn reset_when_dropped(&self) {}
+    }
 
     const LIMIT: Duration = Duration::from_secs(5);
     const ALMOST: Duration = Duration::from_millis(4999);
