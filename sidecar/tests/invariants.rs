@@ -41,6 +41,36 @@ async fn invariant_1_one_flight_for_all_who_wait() {
     assert!(stage.app.is_idle());
 }
 
+/// Who waits for the app that fails shares its failure: asking it once more for each would bury it.
+#[rstest]
+#[case::silent(504, "it took the request and did not begin to answer in time")]
+#[case::closing(502, "it closed the connection without an answer")]
+#[tokio::test]
+async fn invariant_1_one_failure_for_all_who_wait(#[case] status: u16, #[case] words: &str) {
+    let mut stage = Stage::new().await;
+    let routes = Routes::compile(&config_within(rule(), Duration::from_secs(2))).unwrap();
+    stage.site.routes.store(Arc::new(routes));
+    let visits: Vec<_> = (0..8).map(|_| stage.begin("GET", "/a", "")).collect();
+    let asked = stage.app.asked().await;
+    until("all wait for one flight", async || {
+        let (_, flights) = stage.site.fetcher.flights(2);
+        matches!(&flights[..], [flight] if flight.waiting == 8)
+    })
+    .await;
+    // Who is silent stays connected.
+    let asked = (status == 504).then_some(asked);
+    let mut collapsed = 0;
+    for visit in visits {
+        let got = end(visit).await;
+        let said = format!("The app did not answer: {words}.\n");
+        assert_eq!((got.status, &got.body, got.outcome()), (status, &said, "MISS"));
+        collapsed += usize::from(got.cache_status().contains("collapsed"));
+    }
+    assert_eq!(collapsed, 7);
+    assert!(stage.app.is_idle());
+    drop(asked);
+}
+
 #[tokio::test]
 async fn invariant_1_one_regeneration_behind_a_stale_page() {
     let mut stage = Stage::new().await;
