@@ -15,9 +15,14 @@ use rstest::rstest;
 use support::{
     nobody,
     rig::{CHUNKED, OK, Rig, body, everything, old, path, read, routes, rule, streamed},
-    soon, until,
+    soon,
+    stage::Stage,
+    until,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 #[tokio::test]
 async fn fetch_shares_one_flight_and_streams_while_it_stores() {
@@ -345,6 +350,39 @@ async fn fetch_asks_again_while_the_app_itself_is_out_of_date() {
         Fetched::Page { page, .. } => assert_eq!(page.body(), "new"),
         other => panic!("not the new page: {other:?}"),
     }
+}
+
+/// Letting all through who wait would bury a slow app: without an old page they wait on.
+#[rstest]
+#[case::answered(Some(29))]
+#[case::never_answered(None)]
+#[tokio::test(start_paused = true)]
+async fn fetch_without_an_old_page_waits_as_long_as_the_app_may_take(#[case] answered: Option<u64>) {
+    let mut stage = Stage::new().await;
+    let began = Instant::now();
+    let visits = [(); 3].map(|()| stage.begin("GET", "/a", ""));
+    let asked = stage.app.asked().await;
+    tokio::time::sleep_until(began + Duration::from_secs(25)).await;
+    assert!(visits.iter().all(|visit| !visit.is_finished()));
+    assert!(stage.app.is_idle(), "it is asked once");
+    let asked = match answered {
+        Some(seconds) => {
+            tokio::time::sleep_until(began + Duration::from_secs(seconds)).await;
+            asked.page("late").await;
+            None
+        }
+        None => Some(asked),
+    };
+    for visit in visits {
+        let got = visit.await.unwrap();
+        match answered {
+            Some(_) => assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "late")),
+            None => assert_eq!((got.outcome(), got.status), ("MISS", 504)),
+        }
+    }
+    assert_eq!(began.elapsed().as_secs(), answered.unwrap_or(30));
+    assert!(stage.app.is_idle(), "it is asked once");
+    drop(asked);
 }
 
 #[rstest]
