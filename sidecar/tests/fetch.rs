@@ -326,30 +326,65 @@ async fn fetch_leaves_a_reader_who_is_slow_and_alone_its_time() {
     rig.landed().await;
 }
 
+const OUTDATED: &str = "200 OK\r\nX-Nextjs-Cache: STALE\r\n";
+
+/// The app is asked again after each of these pauses, in seconds, and is out of date each time.
+async fn is_asked_again(rig: &mut Rig, pauses: impl IntoIterator<Item = u64>) {
+    for pause in pauses {
+        let before = Instant::now();
+        let asked = rig.asked().await;
+        assert_eq!(before.elapsed().as_secs(), pause);
+        asked.answer(OUTDATED, "outdated").await;
+    }
+}
+
+/// With nothing stored an outdated answer is what the app itself would show; it is not kept, and behind it the app is asked
+/// until it has another one.
 #[tokio::test(start_paused = true)]
-async fn fetch_asks_again_while_the_app_itself_is_out_of_date() {
-    const OUTDATED: &str = "200 OK\r\nX-Nextjs-Cache: STALE\r\n";
+async fn fetch_asks_again_behind_an_answer_that_is_out_of_date() {
     let mut rig = Rig::new().await;
-    // With nothing stored it is what the app would show; it is not kept.
     let visitor = rig.wait("/a", None);
     rig.asked().await.answer(OUTDATED, "outdated").await;
     let answer = streamed(visitor.await.unwrap());
     assert!(!answer.stored);
     assert_eq!(read(answer).await.unwrap(), "outdated");
+    is_asked_again(&mut rig, [1, 2, 4]).await;
     rig.landed().await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(rig.is_quiet(), "it stays so");
     assert!(rig.fetcher.store().is_empty());
-    // It does not satisfy a purge.
+}
+
+/// Where an old page may serve, and behind a purge, an outdated answer helps nobody.
+#[rstest]
+#[case::at_last(true)]
+#[case::never(false)]
+#[tokio::test(start_paused = true)]
+async fn fetch_waits_for_an_answer_that_is_not_out_of_date(#[case] catches_up: bool) {
+    let mut rig = Rig::new().await;
     let page = rig.store("/a", "old").await;
     rig.purge(1, everything(), Strategy::Expire);
     let visitor = rig.wait("/a", Some(page));
-    for _ in 0..3 {
-        rig.asked().await.answer(OUTDATED, "outdated").await;
+    rig.asked().await.answer(OUTDATED, "outdated").await;
+    if catches_up {
+        is_asked_again(&mut rig, [1, 2]).await;
+        rig.asked().await.answer(OK, "new").await;
+        match visitor.await.unwrap() {
+            Fetched::Page { page, .. } => assert_eq!(page.body(), "new"),
+            other => panic!("not the new page: {other:?}"),
+        }
+    } else {
+        is_asked_again(&mut rig, [1, 2, 4]).await;
+        // The visitor's own request passes through.
+        let fetched = visitor.await.unwrap();
+        let reason = PassReason::Unstorable(Unstorable::Outdated);
+        assert!(
+            matches!(fetched, Fetched::Pass(passed) if passed == reason),
+            "{fetched:?}"
+        );
     }
-    rig.asked().await.answer(OK, "new").await;
-    match visitor.await.unwrap() {
-        Fetched::Page { page, .. } => assert_eq!(page.body(), "new"),
-        other => panic!("not the new page: {other:?}"),
-    }
+    rig.landed().await;
+    assert!(rig.is_quiet());
 }
 
 /// Letting all through who wait would bury a slow app: without an old page they wait on.
