@@ -10,13 +10,13 @@ use coppice_cache::{
     config::{Config, Interval, Query, Route, Rule},
     control::CacheControl,
     hostname::Hostname,
-    key::{self, Key, Lookup, Reading},
+    key::{self, Key, Lookup, Reading, Selection},
     outcome::{Forward, PassReason},
     path,
     pattern::Pattern,
     routes::Routes,
 };
-use http::{HeaderName, HeaderValue, Request, Uri, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts};
 use mutate::{cases, mutated};
 use proptest::prelude::*;
 use sfv::{FieldType, ListEntry, Parser};
@@ -216,6 +216,40 @@ proptest! {
         prop_assert!(CacheControl::parse([&one, &HeaderValue::from_static("no-store")]).no_store);
     }
 
+    /// Any `Vary` has a reading. `*` anywhere makes the answer nobody's; order, case and lines mean nothing; more names never
+    /// select less, and too many none.
+    #[test]
+    fn fuzz_vary(
+        lines in proptest::collection::vec(mutated(VARIES, VARY_WORDS), 1..4),
+        more in mutated(VARIES, VARY_WORDS),
+    ) {
+        let Some(headers) = vary(&lines) else { return Ok(()) };
+        let read = Selection::of(&headers);
+        let mut members: Vec<Vec<u8>> = lines
+            .iter()
+            .flat_map(|line| line.split(|byte| *byte == b','))
+            .map(<[u8]>::to_ascii_uppercase)
+            .collect();
+        members.reverse();
+        prop_assert_eq!(&Selection::of(&vary(&members).unwrap()), &read);
+        prop_assert_eq!(&Selection::of(&vary(&[members.join(&b" ,\t"[..])]).unwrap()), &read);
+
+        let names: HashSet<_> = members.iter().map(|member| member.trim_ascii()).collect();
+        prop_assert!(!names.contains(&b"*"[..]) || read.is_err());
+        if let Ok(selection) = &read {
+            prop_assert!(selection.names().len() <= Selection::MAX);
+            let is_named = |name: &HeaderName| names.contains(name.as_str().to_ascii_uppercase().as_bytes());
+            prop_assert!(selection.names().iter().all(is_named));
+            prop_assert_eq!(selection.by_cookie(), names.contains(&b"COOKIE"[..]));
+        }
+
+        let both = [lines, vec![more]].concat();
+        let Some(Ok(both)) = vary(&both).map(|headers| Selection::of(&headers)) else { return Ok(()) };
+        let alone = read.map_err(|_| TestCaseError::fail("more names made it one to share"))?;
+        prop_assert!(alone.names().iter().all(|name| both.names().contains(name)));
+        prop_assert!(!alone.by_cookie() || both.by_cookie());
+    }
+
     /// What Coppice says of an answer is one item of a list of structured fields, and reads back as it was meant.
     #[test]
     fn fuzz_cache_status(
@@ -263,6 +297,12 @@ proptest! {
             prop_assert!(Uri::try_from(key.target()).is_ok());
         }
     }
+}
+
+/// An answer's `Vary`, a line each; `None` where no HTTP client would let it in.
+fn vary(lines: &[Vec<u8>]) -> Option<HeaderMap> {
+    let value = |line: &Vec<u8>| Some((header::VARY, HeaderValue::from_bytes(line).ok()?));
+    lines.iter().map(value).collect()
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -363,6 +403,34 @@ const CONTROL_WORDS: &[&[u8]] = &[
     b"\xff",
     b";",
     b"'",
+];
+const VARIES: &[&[u8]] = &[
+    b"*",
+    b"Accept-Language",
+    b"rsc, next-router-state-tree, next-router-prefetch, Accept-Encoding",
+    b"Cookie, User-Agent",
+    b"a,b,c,d,e,f,g,h",
+    b"Origin,, Save-Data ,\tDPR",
+    b"",
+];
+const VARY_WORDS: &[&[u8]] = &[
+    b"*",
+    b",",
+    b", ",
+    b" ",
+    b"\t",
+    b"\"",
+    b"*,",
+    b",*",
+    b"cookie",
+    b"i",
+    b"if-match",
+    b"x-middleware-a",
+    b"authorization",
+    b"via",
+    b"\xff",
+    b"\0",
+    b"=",
 ];
 const HOSTS: &[&[u8]] = &[
     b"a.test",
