@@ -11,10 +11,14 @@ use h2::{
     Reason, RecvStream,
     client::{Builder, ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use rstest::rstest;
 use support::{answering, app, before, settings, soon, start, until};
-use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+};
 
 const LARGE: usize = 3_000_000;
 
@@ -108,6 +112,40 @@ async fn a_request_that_is_cut_off_is_never_whole_to_the_app(#[case] reason: Rea
     soon(told.recv()).await.unwrap();
     body.send_reset(reason);
     assert_eq!(soon(told.recv()).await.unwrap(), "");
+}
+
+/// An app's `NO_ERROR` in the middle of an answer is no end of it either. One of HTTP/2 to the app is one of gRPC.
+#[rstest]
+#[case::reset(false, Some(Reason::INTERNAL_ERROR))]
+#[case::ended(true, None)]
+#[tokio::test]
+async fn an_answer_of_grpc_that_is_cut_off_is_never_whole_to_the_visitor(
+    #[case] ends: bool,
+    #[case] expected: Option<Reason>,
+) {
+    let (listener, address) = support::port().await;
+    let (begun, beginning) = oneshot::channel();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (_, mut answer) = connection.accept().await.unwrap().unwrap();
+        tokio::spawn(async move { while connection.accept().await.is_some() {} });
+        let mut body = answer.send_response(Response::new(()), false).unwrap();
+        body.send_data(Bytes::from_static(b"part"), ends).unwrap();
+        // Behind the bytes, which a reset throws away while they wait.
+        beginning.await.unwrap();
+        body.send_reset(Reason::NO_ERROR);
+    });
+    let mut visitor = before(address).streams(&Builder::new()).await;
+    let mut request = request(&Method::POST, "/pkg.Service/Call");
+    let grpc = HeaderValue::from_static("application/grpc");
+    request.headers_mut().insert(CONTENT_TYPE, grpc);
+    let answer = visitor.send_request(request, true).unwrap().0;
+    let mut body = soon(answer).await.unwrap().into_body();
+    assert_eq!(soon(body.data()).await.unwrap().unwrap(), "part");
+    begun.send(()).unwrap();
+    let end = soon(body.data()).await;
+    assert_eq!(end.and_then(|end| end.unwrap_err().reason()), expected);
 }
 
 #[rstest]

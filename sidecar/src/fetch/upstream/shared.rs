@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -11,7 +11,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use tokio::sync::Mutex;
 
-use crate::body::Body;
+use crate::{
+    body::{Body, BoxError},
+    fetch::BrokenOff,
+};
 
 /// Requests at a time on one connection. RFC 9113 section 6.5.2 recommends that no peer takes fewer; and of more than the app
 /// takes, one would wait for a stream, and all that come later behind it.
@@ -75,13 +78,17 @@ struct Placed {
 
 impl HttpBody for Placed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            // hyper takes a reset with `NO_ERROR` for the end, which it follows where the app keeps to RFC 9113 section 8.1.
+            None if !self.body.is_end_stream() => Some(Err(BrokenOff.into())),
+            frame => frame.map(|frame| frame.map_err(Into::into)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
