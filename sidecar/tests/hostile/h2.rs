@@ -120,14 +120,15 @@ impl Client {
         }
     }
 
-    /// The reason of the GOAWAY with which the connection ends, if it says one.
-    async fn goaway(&mut self) -> Option<u32> {
-        loop {
-            let Frame { kind, payload, .. } = self.next().await?;
+    /// Reads to the end of the connection; the reason of its GOAWAY, which may be lost where the system had more to read.
+    async fn ended(&mut self) -> Option<u32> {
+        let mut reason = None;
+        while let Some(Frame { kind, payload, .. }) = self.next().await {
             if kind == GOAWAY {
-                return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+                reason = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
             }
         }
+        reason
     }
 }
 
@@ -143,6 +144,17 @@ async fn unharmed(world: &World) {
         world.site.fetcher.in_the_air() == 0
     })
     .await;
+}
+
+/// It is the sidecar that ends the connection, for one of these reasons, while the attacker would go on.
+async fn ended_by(mut client: Client, world: &World, reasons: &[u32]) {
+    let reason = client.ended().await;
+    assert!(
+        reason.is_none_or(|reason| reasons.contains(&reason)),
+        "{reason:?}"
+    );
+    unharmed(world).await;
+    drop(client);
 }
 
 #[tokio::test]
@@ -161,9 +173,7 @@ async fn h2_a_rapid_reset_ends_the_connection() {
         floods.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
     client.say(&floods).await;
-    assert!(matches!(client.goaway().await, Some(ENHANCE_YOUR_CALM) | None));
-    drop(client);
-    unharmed(&world).await;
+    ended_by(client, &world, &[ENHANCE_YOUR_CALM]).await;
     assert!(
         world.seen().len() < 1000,
         "most requests were reset before anybody was asked"
@@ -180,9 +190,7 @@ async fn h2_a_continuation_flood_ends_the_connection() {
         flood.extend(frame(CONTINUATION, 0, 1, &more));
     }
     client.say(&flood).await;
-    assert!(matches!(client.goaway().await, Some(ENHANCE_YOUR_CALM) | None));
-    drop(client);
-    unharmed(&world).await;
+    ended_by(client, &world, &[ENHANCE_YOUR_CALM]).await;
     assert_eq!(world.seen().len(), 1, "only the innocent asked");
 }
 
@@ -193,9 +201,7 @@ async fn h2_empty_continuations_end_the_connection() {
     let mut flood = frame(HEADERS, END_STREAM, 1, &get("/a"));
     flood.extend(frame(CONTINUATION, 0, 1, &[]).repeat(100_000));
     client.say(&flood).await;
-    assert!(matches!(client.goaway().await, Some(_) | None));
-    drop(client);
-    unharmed(&world).await;
+    ended_by(client, &world, &[ENHANCE_YOUR_CALM]).await;
     assert_eq!(world.seen().len(), 1, "only the innocent asked");
 }
 

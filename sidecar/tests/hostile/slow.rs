@@ -1,16 +1,25 @@
 //! Visitors who take their time, and apps that do: each holds what is theirs, and nobody else waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use coppice_cache::ledger::{Line, Selector, Strategy};
 use coppice_sidecar::serve::Limits;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
+    sync::mpsc,
+    time::timeout,
 };
 
 use crate::{
-    support::{answering, before, settings, soon, start, until},
+    support::{Peer, answering, before, settings, soon, start, until},
     world::{OK, World},
 };
 
@@ -69,11 +78,6 @@ async fn slow_bodies_hold_one_connection_to_the_app_and_nobody_else() {
         ..Limits::default()
     };
     let sidecar = start(settings(answering(|_| OK.to_owned()).await), limits);
-    // It stops in the middle: the app is not blamed for ever, and its connection is closed.
-    let mut stopped = sidecar.connect().await;
-    stopped
-        .say("POST /a HTTP/1.1\r\nhost: a.test\r\nx-app: waits\r\ncontent-length: 100\r\n\r\nhalf")
-        .await;
     let mut dripping = TcpStream::connect(sidecar.address).await.unwrap();
     dripping
         .write_all(b"POST /b HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1000000\r\n\r\n")
@@ -89,34 +93,85 @@ async fn slow_bodies_hold_one_connection_to_the_app_and_nobody_else() {
         );
     }
     dripping.abort();
+}
+
+/// The app waits for the rest of the body: neither it nor its connection is held for ever.
+#[tokio::test]
+async fn slow_bodies_that_stop_are_given_up() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let address = crate::support::app(move |mut peer| {
+        let tell = tell.clone();
+        async move {
+            peer.until("half").await;
+            let rest = peer.rest().await;
+            tell.send(rest).unwrap();
+        }
+    })
+    .await;
+    let limits = Limits {
+        patience: HEAD_TIME,
+        ..Limits::default()
+    };
+    let sidecar = start(settings(address), limits);
+    let mut stopped = sidecar.connect().await;
+    stopped
+        .say("POST /a HTTP/1.1\r\nhost: a.test\r\ncontent-length: 100\r\n\r\nhalf")
+        .await;
     let answer = stopped.head().await;
-    assert!(answer.starts_with("http/1.1 "), "{answer}");
+    assert!(answer.starts_with("http/1.1 504 "), "{answer}");
+    assert!(answer.contains("x-coppice-cache: bypass"), "{answer}");
+    stopped.until("did not begin to answer in time").await;
+    assert_eq!(soon(told.recv()).await.unwrap(), "", "its connection has ended");
 }
 
 #[tokio::test]
 async fn slow_readers_of_a_page_share_it() {
-    let page = "x".repeat(900_000);
-    let world = World::with(
-        move |_| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len()),
-        |_| (),
+    // More than the system takes in advance.
+    const LENGTH: usize = 6 << 20;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let world = World::within(
+        32 << 20,
+        move |_| {
+            let version = asked.fetch_add(1, Ordering::Relaxed).to_string();
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n{}",
+                version.repeat(LENGTH)
+            )
+        },
+        |rule| rule.max_body_bytes = LENGTH as u64,
     )
     .await;
     world.get("/large", "").await;
     let mut readers = Vec::new();
-    for _ in 0..100 {
-        let mut stream = TcpStream::connect(world.sidecar.address).await.unwrap();
-        stream
-            .write_all(b"GET /large HTTP/1.1\r\nhost: a.test\r\n\r\n")
-            .await
-            .unwrap();
-        let mut one = [0; 1];
-        soon(stream.read_exact(&mut one)).await.unwrap();
-        readers.push(stream);
+    for _ in 0..16 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let mut reader = Peer::over(socket.connect(world.sidecar.address).await.unwrap());
+        reader.say("GET /large HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+        reader.head().await;
+        readers.push(reader);
     }
     let store = world.site.fetcher.store();
-    assert!(store.bytes() < 2 << 20, "{}", store.bytes());
+    assert!(store.bytes() < 2 * LENGTH as u64, "{}", store.bytes());
     assert_eq!(world.get("/large", "").await.outcome(), "HIT");
     // A purge and another page in its place take nothing away from who is reading.
+    let selector = Selector {
+        paths: vec!["/large".to_owned()],
+        ..Selector::default()
+    };
+    let line = Line {
+        sequence: 1,
+        selector,
+        strategy: Strategy::Delete,
+    };
+    world.site.fetcher.ledger().append([line], 1, 0);
+    let new = world.get("/large", "").await;
+    assert_eq!((new.outcome(), new.whole, &new.body[..1]), ("MISS", true, "1"));
+    assert_eq!(world.get("/large", "").await.outcome(), "HIT");
+    for reader in &mut readers {
+        let old = reader.exactly(LENGTH).await.expect("it does not break off");
+        assert!(old.bytes().all(|byte| byte == b'0'));
+    }
     drop(readers);
     until("nobody is connected", async || {
         world.site.metrics.connections.get() == 0
@@ -126,23 +181,38 @@ async fn slow_readers_of_a_page_share_it() {
 
 #[tokio::test]
 async fn slow_readers_of_what_passes_through_slow_down_the_app_and_not_the_memory() {
-    // Without an end, as fast as it is read.
-    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x1_0000));
+    // What the system holds on three connections is no more than this.
+    const MOST: usize = 16 << 20;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    // Without an end, as fast as it is read; says how much that was whenever it cannot go on.
     let address = crate::support::app(move |mut peer| {
-        let chunk = chunk.clone();
+        let tell = tell.clone();
         async move {
             peer.head().await;
-            peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-                .await;
-            while peer.stream.write_all(chunk.as_bytes()).await.is_ok() {}
+            peer.say("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+            let (chunk, mut written) = (vec![b'x'; 0x1_0000], 0);
+            loop {
+                match timeout(HEAD_TIME, peer.stream.write(&chunk)).await {
+                    Ok(Ok(bytes)) => written += bytes,
+                    Ok(Err(_)) => return,
+                    Err(_) => tell.send(written).unwrap(),
+                }
+                if written > 2 * MOST {
+                    tell.send(written).unwrap();
+                    return;
+                }
+            }
         }
     })
     .await;
     let sidecar = before(address);
     let mut reader = sidecar.connect().await;
     reader.say("GET /endless HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    let written = soon(told.recv()).await.unwrap();
+    assert!(written < MOST, "{written} bytes for a visitor who reads nothing");
+    // It goes on as soon as somebody reads.
     reader.head().await;
-    assert!(reader.exactly(10_000_000).await.is_some());
+    assert!(reader.exactly(written + 1).await.is_some());
     drop(reader);
 }
 
