@@ -2,7 +2,7 @@
 
 use std::str;
 
-/// The tags of a page: those of its rule, then those that the app named.
+/// The tags of a page: those that its rule alone names, those that both name, those that the app alone names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagSet {
     /// See [`TagList`].
@@ -12,9 +12,13 @@ pub struct TagSet {
 /// The tags of a [`TagSet`], wherever they are written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TagList<'a> {
-    /// How many are the rule's, and then for each tag its length less one, and the tag; or nothing, where there is no tag.
+    /// How many are the rule's, how many of those are the rule's alone, and then for each tag its length less one, and the
+    /// tag; or nothing, where there is no tag.
     written: &'a [u8],
 }
+
+/// The bytes before the first tag.
+const COUNTS: usize = 2;
 
 /// Why tags make a page unstorable: a dropped tag would be a missed purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,16 +40,22 @@ impl TagSet {
         of_rule: impl IntoIterator<Item = S>,
         of_app: impl IntoIterator<Item = S>,
     ) -> Result<Self, TooManyTags> {
-        let (mut written, mut count) = (vec![0], 0);
-        for tag in of_rule {
-            count += usize::from(push(&mut written, tag.as_ref(), count)?);
+        let (of_rule, of_app) = (tags(of_rule)?, tags(of_app)?);
+        let both = |tag: &&S| of_app.iter().any(|other| other.as_ref() == tag.as_ref());
+        let (both, alone): (Vec<_>, Vec<_>) = of_rule.iter().partition(both);
+        let by_rule = |tag: &&S| of_rule.iter().any(|other| other.as_ref() == tag.as_ref());
+        let others: Vec<_> = of_app.iter().filter(|tag| !by_rule(tag)).collect();
+        if of_rule.len() + others.len() > Self::MAX {
+            return Err(TooManyTags);
         }
-        written[0] = count as u8;
-        for tag in of_app {
-            count += usize::from(push(&mut written, tag.as_ref(), count)?);
+        if of_rule.is_empty() && others.is_empty() {
+            return Ok(Self::default());
         }
-        if count == 0 {
-            written.clear();
+        let mut written = vec![of_rule.len() as u8, alone.len() as u8];
+        for tag in alone.into_iter().chain(both).chain(others) {
+            let tag = tag.as_ref().as_bytes();
+            written.push((tag.len() - 1) as u8);
+            written.extend_from_slice(tag);
         }
         Ok(Self {
             written: written.into(),
@@ -60,20 +70,23 @@ impl TagSet {
     }
 }
 
-/// Writes a tag behind `count` others, unless it is among them. False: it was.
-fn push(written: &mut Vec<u8>, tag: &str, count: usize) -> Result<bool, TooManyTags> {
-    if tag.len() > TagSet::MAX_LENGTH {
-        return Err(TooManyTags);
+/// Each tag once; an empty one is none.
+fn tags<S: AsRef<str>>(all: impl IntoIterator<Item = S>) -> Result<Vec<S>, TooManyTags> {
+    let mut tags: Vec<S> = Vec::new();
+    for tag in all {
+        let text = tag.as_ref();
+        if text.len() > TagSet::MAX_LENGTH {
+            return Err(TooManyTags);
+        }
+        if text.is_empty() || tags.iter().any(|known| known.as_ref() == text) {
+            continue;
+        }
+        if tags.len() == TagSet::MAX {
+            return Err(TooManyTags);
+        }
+        tags.push(tag);
     }
-    if tag.is_empty() || TagList::read(written).iter().any(|known| known == tag) {
-        return Ok(false);
-    }
-    if count == TagSet::MAX {
-        return Err(TooManyTags);
-    }
-    written.push((tag.len() - 1) as u8);
-    written.extend_from_slice(tag.as_bytes());
-    Ok(true)
+    Ok(tags)
 }
 
 impl<'a> TagList<'a> {
@@ -89,7 +102,7 @@ impl<'a> TagList<'a> {
 
     /// One after the other.
     pub fn iter(self) -> impl Iterator<Item = &'a str> {
-        let mut rest = self.written.get(1..).unwrap_or_default();
+        let mut rest = self.written.get(COUNTS..).unwrap_or_default();
         std::iter::from_fn(move || {
             let (length, after) = rest.split_first()?;
             let (tag, after) = after.split_at_checked(usize::from(*length) + 1)?;
@@ -108,10 +121,10 @@ impl<'a> TagList<'a> {
         self.written.is_empty()
     }
 
-    /// The same tags of the app with other tags of a rule.
+    /// The same tags of the app with other tags of a rule. What both named is the app's too.
     pub(super) fn under<S: AsRef<str>>(self, of_rule: &[S]) -> Result<TagSet, TooManyTags> {
-        let old = usize::from(self.written.first().copied().unwrap_or_default());
-        TagSet::new(of_rule.iter().map(AsRef::as_ref), self.iter().skip(old))
+        let alone = usize::from(self.written.get(1).copied().unwrap_or_default());
+        TagSet::new(of_rule.iter().map(AsRef::as_ref), self.iter().skip(alone))
     }
 }
 
@@ -124,13 +137,14 @@ mod tests {
         let long = "x".repeat(TagSet::MAX_LENGTH);
         let tags = TagSet::new(["site", "", "é"], ["site", "a", &long, "a"]).unwrap();
         let all = |list: TagList<'_>| list.iter().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(all(tags.list()), ["site", "é", "a", &long]);
+        assert_eq!(all(tags.list()), ["é", "site", "a", &long]);
         assert_eq!(tags.list().len(), 4);
         let under = tags.list().under(&["a", "b"]).unwrap();
-        assert_eq!(all(under.list()), ["a", "b", &long]);
+        assert_eq!(all(under.list()), ["b", "a", "site", &long]);
+        // What the app names stays, whether the rule names it too or no longer does.
         assert_eq!(
             all(under.list().under::<&str>(&[]).unwrap().list()),
-            [long.as_str()]
+            ["a", "site", &long]
         );
         assert_eq!(TagSet::new([""], []).unwrap(), TagSet::default());
         assert!(TagSet::default().list().is_empty());
