@@ -53,6 +53,9 @@ pub fn directives(headers: &HeaderMap) -> (CacheControl, bool) {
     }
 }
 
+/// Directives that are heard whatever their value is.
+const FORBIDDING: [&[u8]; 3] = [b"no-store", b"private", b"no-cache"];
+
 /// `CDN-Cache-Control`, if it is a dictionary of structured fields that is not empty.
 fn targeted(headers: &HeaderMap) -> Option<CacheControl> {
     let mut lines = headers.get_all(CDN_CACHE_CONTROL).iter().peekable();
@@ -64,14 +67,19 @@ fn targeted(headers: &HeaderMap) -> Option<CacheControl> {
     }
     let mut control = CacheControl::default();
     for (name, entry) in &dictionary {
-        let ListEntry::Item(item) = entry else { continue };
-        match &item.bare_item {
-            BareItem::Boolean(true) => control.take(name.as_str().as_bytes(), None),
-            // A delta that is no whole number is not known (RFC 9213 section 2.1), a negative one is stale.
-            BareItem::Integer(number) => {
-                control.take(name.as_str().as_bytes(), Some(number.to_string().as_bytes()));
-            }
+        let value = match entry {
+            ListEntry::Item(item) => Some(&item.bare_item),
+            ListEntry::InnerList(_) => None,
+        };
+        let name = name.as_str().as_bytes();
+        match value {
+            Some(BareItem::Boolean(true)) => control.take(name, None),
             // `no-store=?0` says nothing.
+            Some(BareItem::Boolean(false)) => {}
+            // A delta that is no whole number is not known (RFC 9213 section 2.1), a negative one is stale.
+            Some(BareItem::Integer(number)) => control.take(name, Some(number.to_string().as_bytes())),
+            // The form that names fields counts as the one that does not, as in `Cache-Control`.
+            _ if FORBIDDING.contains(&name) => control.take(name, None),
             _ => {}
         }
     }
@@ -105,7 +113,7 @@ impl Freshness {
             }
         });
         let guessed = || {
-            let may = heuristic && (is_heuristic(status) || control.public);
+            let may = heuristic && !needs_word(status) && (is_heuristic(status) || control.public);
             let changed = self::date(headers, &header::LAST_MODIFIED).ok().flatten()?;
             let since = date.unwrap_or(arrival.at).duration_since(changed).ok()?;
             may.then(|| (since * HEURISTIC_PERCENT / 100).min(MAX_HEURISTIC))
@@ -173,7 +181,12 @@ fn date(headers: &HeaderMap, name: &HeaderName) -> Result<Option<SystemTime>, No
         .map_err(|_| NotADate)
 }
 
-/// Statuses that are heuristically cacheable (RFC 9110 section 15.1), but redirects, which need the app's word, and 206.
+/// A redirect lives as long as the app says, and not by guess.
+pub(crate) fn needs_word(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Statuses that are heuristically cacheable (RFC 9110 section 15.1), but those that need the app's word, and 206.
 fn is_heuristic(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -263,6 +276,8 @@ mod tests {
     #[case(404, "", Some(360))]
     #[case(403, "", None)]
     #[case(301, "", None)]
+    #[case(301, "public", None)]
+    #[case(308, "public", None)]
     #[case(403, "public", Some(360))]
     fn freshness_by_guess(#[case] status: u16, #[case] control: &str, #[case] seconds: Option<u64>) {
         let lines = [

@@ -58,6 +58,9 @@ async fn freshness_of_the_app_makes_hits_and_its_word_stays() {
 #[case("cache-control: max-age=60\r\nage: old\r\n", "no-freshness")]
 #[case("cache-control: max-age=60, private\r\n", "private")]
 #[case("cache-control: max-age=60\r\ncdn-cache-control: no-store\r\n", "no-store")]
+#[case("cdn-cache-control: max-age=60, private=\"x-user\"\r\n", "private")]
+#[case("cdn-cache-control: max-age=60, private=(a b)\r\n", "private")]
+#[case("cdn-cache-control: max-age=60, no-cache=x-user\r\n", "no-freshness")]
 #[tokio::test]
 async fn freshness_that_is_none_passes_through(#[case] headers: &'static str, #[case] reason: &str) {
     let mut stage = stage().await;
