@@ -12,7 +12,7 @@ use crate::{
     ledger::{Ledger, Line, Selector, Strategy as Purge},
     lifetime,
     mk::{mk_key, mk_plan},
-    page::{Page, Parts, TagSet},
+    page::{BackOff, Page, Parts, TagSet},
     routes::Plan,
     store::{Inserted, Store},
     time::Moment,
@@ -29,8 +29,8 @@ enum Event {
     Edit(usize),
     /// The headers of one of the flights are there.
     Head(usize),
-    /// One of the flights ends: whole, or not.
-    Land(usize, bool),
+    /// One of the flights ends: whole, or not and why.
+    Land(usize, Option<BackOff>),
     /// The page's status is 404 from now on, or no longer.
     Vanish(usize),
     Purge(Select, Purge),
@@ -94,11 +94,16 @@ fn event() -> impl Strategy<Value = Event> {
         (1..100_u64).prop_map(|seconds| Interval::After(Duration::from_secs(seconds))),
         Just(Interval::Never),
     ];
+    let end = prop_oneof![
+        5 => Just(None),
+        1 => Just(Some(BackOff::Failed)),
+        1 => Just(Some(BackOff::Refused)),
+    ];
     prop_oneof![
         12 => path().prop_map(Event::Visit),
         3 => path().prop_map(Event::Edit),
         4 => (0..4_usize).prop_map(Event::Head),
-        8 => (0..4_usize, prop::bool::weighted(0.7)).prop_map(|(flight, whole)| Event::Land(flight, whole)),
+        8 => (0..4_usize, end).prop_map(|(flight, end)| Event::Land(flight, end)),
         1 => path().prop_map(Event::Vanish),
         6 => (select, strategy).prop_map(|(select, strategy)| Event::Purge(select, strategy)),
         1 => path().prop_map(Event::Unsafe),
@@ -136,8 +141,8 @@ struct Known {
     since: u64,
     stored: u64,
     missing: bool,
-    /// Until when, and when that was decided.
-    back_off: Option<(u64, u64)>,
+    /// Until when, when that was decided, and why.
+    back_off: Option<(u64, u64, BackOff)>,
 }
 
 /// Both sides.
@@ -217,18 +222,22 @@ impl World {
             Some(Interval::After(span)) => age < span.as_secs(),
             _ => true,
         };
-        let resting = page.back_off.is_some_and(|(until, decided)| {
-            until > self.now
-                && self.strongest(path, tag, decided).is_none()
-                && !self.was_written(path, decided)
+        let resting = page.back_off.filter(|(until, decided, _)| {
+            *until > self.now
+                && self.strongest(path, tag, *decided).is_none()
+                && !self.was_written(path, *decided)
         });
+        let resting = resting.map(|(.., why)| why);
         match effect {
             None if fresh => Verdict::Hit,
             Some(Purge::Delete) => Verdict::Fetch,
             _ if page.missing => Verdict::Fetch,
             _ if age > 3600 => Verdict::Wait { fallback: false },
-            Some(Purge::Expire) if !resting => Verdict::Wait { fallback: true },
-            _ => Verdict::Stale { regenerate: !resting },
+            _ if resting == Some(BackOff::Failed) => Verdict::Stale { regenerate: false },
+            Some(Purge::Expire) => Verdict::Wait { fallback: true },
+            _ => Verdict::Stale {
+                regenerate: resting.is_none(),
+            },
         }
     }
 
@@ -257,7 +266,7 @@ impl World {
                     self.flights.learn(&flight.ticket, &tags);
                 }
             }
-            Event::Land(at, whole) if at < self.aloft.len() => self.land(at, whole)?,
+            Event::Land(at, end) if at < self.aloft.len() => self.land(at, end)?,
             Event::Land(..) => {}
             Event::Purge(select, strategy) => {
                 self.purges.push((self.event, select, strategy));
@@ -328,8 +337,9 @@ impl World {
         Ok(())
     }
 
-    fn land(&mut self, at: usize, whole: bool) -> Result<(), TestCaseError> {
+    fn land(&mut self, at: usize, end: Option<BackOff>) -> Result<(), TestCaseError> {
         let flight = self.aloft.remove(at);
+        let whole = end.is_none();
         let tag = whole.then(|| flight.tag());
         let clear = !flight.superseded && !self.is_overtaken(flight.path, tag, flight.since);
         let tags = tags(&self.plan, &flight);
@@ -341,7 +351,7 @@ impl World {
             return Ok(());
         }
         let (now, event) = (self.now, self.event);
-        if whole {
+        let Some(why) = end else {
             let page = self.page(&flight, tags);
             prop_assert_eq!(self.store.insert(&Arc::new(page)), Inserted::Stored);
             self.pages[flight.path] = Some(Known {
@@ -351,11 +361,13 @@ impl World {
                 missing: flight.missing,
                 back_off: None,
             });
-        } else if let Some(page) = self.store.get(flight.ticket.key()) {
+            return Ok(());
+        };
+        if let Some(page) = self.store.get(flight.ticket.key()) {
             let until = lifetime::back_off(&self.plan, None, self.moment());
-            page.back_off(until);
+            page.back_off(until, why);
             if let Some(known) = &mut self.pages[flight.path] {
-                known.back_off = Some((until.0 / 1000, event));
+                known.back_off = Some((until.0 / 1000, event, why));
             }
         }
         Ok(())

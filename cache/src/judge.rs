@@ -87,10 +87,15 @@ pub enum Unstorable {
 }
 
 impl Unstorable {
-    /// A visitor's own request passes through for it, also where an old page may serve (`has_old`). One reason is no word
-    /// on such a page, which is as good as before: it serves, and the app may be asked again.
+    /// The app has failed to give a new page, and has said nothing of an old one, which is as good as before.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Status | Self::Outdated)
+    }
+
+    /// A visitor's own request passes through for it, also where an old page may serve (`has_old`): that serves where the
+    /// app has but failed.
     pub const fn passes(self, has_old: bool) -> bool {
-        !(has_old && matches!(self, Self::Status))
+        !(has_old && self.is_failure())
     }
 
     /// The word of header, log and metric.
@@ -127,7 +132,12 @@ pub fn judge(
     conditional: bool,
 ) -> Judgement {
     if conditional && status == StatusCode::NOT_MODIFIED {
-        return Judgement::NotModified;
+        // It confirms what is about to be replaced. Its tags are those of the page that it was asked about.
+        return if is_outdated(headers) {
+            Judgement::Outdated(TagSet::default())
+        } else {
+            Judgement::NotModified
+        };
     }
     if status.is_server_error() && !plan.app_decides() {
         return Judgement::Failure;
@@ -277,8 +287,9 @@ fn is_worth_it(status: StatusCode, headers: &HeaderMap, app: &Freshness) -> bool
     }
     let can_be_asked_about =
         headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
-    let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
-    !is_redirect && !status.is_server_error() && (can_be_asked_about || !app.stale_while_revalidate.is_zero())
+    !freshness::needs_word(status)
+        && !status.is_server_error()
+        && (can_be_asked_about || !app.stale_while_revalidate.is_zero())
 }
 
 /// A status that may be stored where the app says how long: any final one but those of conditions and ranges, which were

@@ -84,6 +84,11 @@ impl Lifetime {
         }
     }
 
+    /// A page of this age may serve where no new one can be had.
+    pub fn stands_in(&self, age: Duration) -> bool {
+        self.error_until.is_some_and(|until| age <= until)
+    }
+
     /// How long a page of this age is fresh yet, negative: how long it has been stale; in seconds, rounded down.
     /// `None`: for ever.
     pub fn ttl(&self, age: Duration) -> Option<i64> {

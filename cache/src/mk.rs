@@ -52,6 +52,8 @@ pub(crate) fn mk_owner(route: &str, plan: &Plan) -> Arc<Owner> {
         route: route.into(),
         rule: plan.owner.rule.clone(),
         fingerprint: plan.owner.fingerprint,
+        overrides: plan.owner.overrides,
+        heuristic: plan.owner.heuristic,
     })
 }
 

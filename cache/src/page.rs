@@ -30,11 +30,12 @@ use self::{content::Content, marks::tried};
 pub use self::{
     content::{Fields, Value},
     lent::Lent,
+    marks::BackOff,
     tags::{TagList, TagSet, TooManyTags},
 };
 
 use crate::{
-    coding::{Coding, Encoded},
+    coding::{self, Coding, Encoded},
     conditions,
     freshness::Freshness,
     headers::names_tags,
@@ -79,7 +80,8 @@ struct Head {
     checked: AtomicU64,
     /// The last visit: the end of its `VISIT_GRAIN`, as a number of these. 0: there was none.
     visited: AtomicU32,
-    /// The app failed and is not asked again before this, as a number of `RETRY_GRAIN`s; 0: it may be asked.
+    /// The app is not asked again before this, as a number of `RETRY_GRAIN`s, and why ([`BackOff`], the lowest bit); 0: it
+    /// may be asked.
     retry_at: AtomicU32,
 }
 
@@ -108,7 +110,7 @@ pub struct Parts {
     pub tags: TagSet,
     /// The ledger's head before the request left.
     pub stamp: u64,
-    /// When it was complete, or was last confirmed by a 304.
+    /// When its head arrived, or that of the 304 that confirmed it last: from then on it ages (RFC 9111 section 4.2.3).
     pub stored: Moment,
     /// The app gave it no `ETag`: the one among the headers is [`conditions::tag_of`] its body.
     pub tagged: bool,
@@ -321,12 +323,12 @@ impl Page {
         self.head().stamp
     }
 
-    /// When it was complete.
+    /// When its head arrived, or that of the 304 that confirmed it last.
     pub fn stored(&self) -> Moment {
         self.head().stored
     }
 
-    /// How old its content is: since it was stored, and what it was then by the app's word.
+    /// How old its content is: since its head arrived, and what it was then by the app's word.
     pub fn age(&self, now: Moment) -> Duration {
         let before = self.app().map_or(Duration::ZERO, |app| app.initial_age);
         now.since(self.head().stored) + before
@@ -354,14 +356,20 @@ impl Page {
     /// The same content, confirmed by the app (RFC 9111 section 4.3.4): other headers and another lifetime, and the stamp
     /// as before, since its content is as old as that.
     pub fn confirmed(&self, headers: &HeaderMap, app: Option<Freshness>, stored: Moment) -> Self {
-        let extra = Extra {
+        let mut extra = Extra {
             app,
             ..self.head().extra.as_deref().cloned().unwrap_or_default()
         };
+        // The app may forbid it from now on.
+        let compressible = self.head().compressible && coding::may_compress(headers, None);
+        if !compressible {
+            extra.encodings = Box::default();
+        }
         let (content, block) = Content::new(self.key_text(), self.tags(), headers, self.body());
         let head = Head {
             content,
             stored,
+            compressible,
             extra: extra.boxed(),
             visited: AtomicU32::new(self.head().visited.load(Ordering::Relaxed)),
             ..self.head().copy()
@@ -378,6 +386,13 @@ impl Page {
     pub fn fits(&self, plan: &Plan) -> bool {
         // The same but where the configuration has changed since.
         Arc::ptr_eq(&self.head().owner, &plan.owner) || self.head().owner.is_as(&plan.owner)
+    }
+
+    /// It may be brought under a plan that it does not fit: of the same route, and with all that it was stored by.
+    pub fn is_of_use(&self, plan: &Plan) -> bool {
+        self.route() == &plan.owner.route
+            && self.app().is_some() == plan.app_decides()
+            && plan.owner.allows_all_of(&self.head().owner)
     }
 
     /// The page as it would have been stored under `plan`, to be checked anew against all

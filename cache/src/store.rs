@@ -182,8 +182,8 @@ impl Store {
         self.pages.peek(key)
     }
 
-    /// The page that is stored under a key, brought under the plan in force: one of another route is none, and one whose
-    /// rule has other paths, key or tags now gets its tags anew and is checked against all lines since its stamp.
+    /// The page that is stored under a key, brought under the plan in force: one of another route, or
+    /// that the rule would not store any more, is none, and one whose rule has other paths, key or tags now gets its tags anew and is checked against all lines since its stamp.
     pub fn find(&self, key: &Key, plan: &Plan) -> Option<Page> {
         let page = self.get(key)?;
         if page.fits(plan) {
@@ -197,7 +197,7 @@ impl Store {
         if page.fits(plan) {
             return Some(page.clone());
         }
-        let is_of_use = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
+        let is_of_use = page.is_of_use(plan);
         // What an unsafe request leaves on the page while it is copied would be lost with it.
         let writing = self.writing.lock();
         let adopted = is_of_use.then(|| page.under(plan).ok()).flatten();
@@ -309,6 +309,15 @@ impl Store {
     /// What chooses among the stored variants of a page, beyond what always does; `None`: none is stored.
     pub fn selection(&self, key: &Key) -> Option<Selection> {
         self.registers.variants.lock().selection(key).cloned()
+    }
+
+    /// Pages are stored under this key's URL, and none under the key itself.
+    pub fn has_others(&self, key: &Arc<Key>) -> bool {
+        if self.pages.contains_key(&**key) {
+            return false;
+        }
+        let has_variants = !self.registers.variants.lock().of(key).is_empty();
+        has_variants || self.pages.contains_key(&*key.plain())
     }
 
     /// A page of this weight can be stored.

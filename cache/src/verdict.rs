@@ -7,7 +7,7 @@ use crate::{
     ledger::{Ledger, Strategy},
     lifetime::Lifetime,
     outcome::Outcome,
-    page::Page,
+    page::{BackOff, Page},
     routes::Plan,
     time::Moment,
 };
@@ -52,8 +52,8 @@ pub struct Facts {
     pub lifetime: Lifetime,
     /// The strongest purge since its stamp.
     pub effect: Option<Strategy>,
-    /// The app failed to give a new page a moment ago, and no purge has come since.
-    pub backing_off: bool,
+    /// The app gave no page in its place a moment ago, and no purge has come since.
+    pub back_off: Option<BackOff>,
 }
 
 /// Decides for a page that may be stored, under the plan in force; notes in the page through which line it was checked.
@@ -67,7 +67,7 @@ pub fn decide(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) ->
         age: page.age(now),
         lifetime: Lifetime::of(plan, page.status(), page.app()),
         effect,
-        backing_off: page.is_backing_off(now),
+        back_off: page.backs_off(now),
     })
 }
 
@@ -81,7 +81,7 @@ pub fn foresee(page: Option<&Page>, plan: &Plan, ledger: &Ledger, now: Moment) -
         age: page.age(now),
         lifetime: Lifetime::of(plan, page.status(), page.app()),
         effect,
-        backing_off: page.is_backing_off(now) && !is_news,
+        back_off: page.backs_off(now).filter(|_| !is_news),
     })
 }
 
@@ -91,7 +91,7 @@ pub fn judge(facts: &Facts) -> Verdict {
         age,
         lifetime,
         effect,
-        backing_off,
+        back_off,
     } = *facts;
     if effect == Some(Strategy::Delete) {
         return Verdict::Fetch;
@@ -103,13 +103,15 @@ pub fn judge(facts: &Facts) -> Verdict {
     if !lifetime.revalidates {
         return Verdict::Fetch;
     }
-    let may = |until: Option<Duration>| until.is_some_and(|until| age <= until);
-    let fallback = may(lifetime.error_until);
-    if fallback && backing_off {
+    let fallback = lifetime.stands_in(age);
+    // Whose purge the app has failed to follow is served as before; whose answers are not stored asks for his own.
+    if fallback && back_off == Some(BackOff::Failed) {
         return Verdict::Stale { regenerate: false };
     }
-    if effect != Some(Strategy::Expire) && may(lifetime.stale_until) {
-        return Verdict::Stale { regenerate: true };
+    if effect != Some(Strategy::Expire) && lifetime.stale_until.is_some_and(|until| age <= until) {
+        return Verdict::Stale {
+            regenerate: back_off.is_none(),
+        };
     }
     Verdict::Wait { fallback }
 }
@@ -127,7 +129,7 @@ mod tests {
     const FRESH: Duration = Duration::from_mins(1);
     const EXPIRE: Duration = Duration::from_hours(1);
 
-    fn facts(age: u64, effect: Option<Strategy>, backing_off: bool) -> Facts {
+    fn facts(age: u64, effect: Option<Strategy>, back_off: Option<BackOff>) -> Facts {
         Facts {
             age: Duration::from_secs(age),
             lifetime: Lifetime {
@@ -137,7 +139,7 @@ mod tests {
                 revalidates: true,
             },
             effect,
-            backing_off,
+            back_off,
         }
     }
 
@@ -145,42 +147,47 @@ mod tests {
     const RESTING: Verdict = Verdict::Stale { regenerate: false };
     const WAIT: Verdict = Verdict::Wait { fallback: true };
     const NEEDED: Verdict = Verdict::Wait { fallback: false };
+    const FAILED: Option<BackOff> = Some(BackOff::Failed);
+    const REFUSED: Option<BackOff> = Some(BackOff::Refused);
     const REFRESH: Option<Strategy> = Some(Strategy::Refresh);
     const EXPIRED: Option<Strategy> = Some(Strategy::Expire);
     const DELETE: Option<Strategy> = Some(Strategy::Delete);
 
     #[rstest]
     // Age alone decides.
-    #[case(0, None, false, Verdict::Hit)]
-    #[case(59, None, false, Verdict::Hit)]
-    #[case(59, None, true, Verdict::Hit)]
-    #[case(60, None, false, STALE)]
-    #[case(60, None, true, RESTING)]
-    #[case(3600, None, false, STALE)]
-    #[case(3601, None, false, NEEDED)]
-    #[case(3601, None, true, NEEDED)]
+    #[case(0, None, None, Verdict::Hit)]
+    #[case(59, None, None, Verdict::Hit)]
+    #[case(59, None, FAILED, Verdict::Hit)]
+    #[case(60, None, None, STALE)]
+    #[case(60, None, FAILED, RESTING)]
+    #[case(60, None, REFUSED, RESTING)]
+    #[case(3600, None, None, STALE)]
+    #[case(3601, None, None, NEEDED)]
+    #[case(3601, None, FAILED, NEEDED)]
     // Refresh: the old page until the new one is stored.
-    #[case(0, REFRESH, false, STALE)]
-    #[case(0, REFRESH, true, RESTING)]
-    #[case(61, REFRESH, false, STALE)]
-    #[case(3601, REFRESH, false, NEEDED)]
+    #[case(0, REFRESH, None, STALE)]
+    #[case(0, REFRESH, FAILED, RESTING)]
+    #[case(61, REFRESH, None, STALE)]
+    #[case(3601, REFRESH, None, NEEDED)]
     // Expire: the new page, the old one where the app fails or has failed a moment ago.
-    #[case(0, EXPIRED, false, WAIT)]
-    #[case(61, EXPIRED, false, WAIT)]
-    #[case(0, EXPIRED, true, RESTING)]
-    #[case(3601, EXPIRED, false, NEEDED)]
-    #[case(3601, EXPIRED, true, NEEDED)]
+    #[case(0, EXPIRED, None, WAIT)]
+    #[case(61, EXPIRED, None, WAIT)]
+    #[case(0, EXPIRED, FAILED, RESTING)]
+    // Where the app has not failed, there is no reason for the old one.
+    #[case(0, EXPIRED, REFUSED, WAIT)]
+    #[case(3601, EXPIRED, None, NEEDED)]
+    #[case(3601, EXPIRED, FAILED, NEEDED)]
     // Delete: the old page no longer exists.
-    #[case(0, DELETE, false, Verdict::Fetch)]
-    #[case(0, DELETE, true, Verdict::Fetch)]
-    #[case(3601, DELETE, false, Verdict::Fetch)]
+    #[case(0, DELETE, None, Verdict::Fetch)]
+    #[case(0, DELETE, FAILED, Verdict::Fetch)]
+    #[case(3601, DELETE, None, Verdict::Fetch)]
     fn verdict_of_a_page(
         #[case] age: u64,
         #[case] effect: Option<Strategy>,
-        #[case] backing_off: bool,
+        #[case] back_off: Option<BackOff>,
         #[case] expected: Verdict,
     ) {
-        assert_eq!(judge(&facts(age, effect, backing_off)), expected);
+        assert_eq!(judge(&facts(age, effect, back_off)), expected);
     }
 
     #[rstest]
@@ -194,7 +201,7 @@ mod tests {
         #[case] effect: Option<Strategy>,
         #[case] expected: Verdict,
     ) {
-        let mut facts = facts(age, effect, false);
+        let mut facts = facts(age, effect, None);
         facts.lifetime.revalidates = false;
         assert_eq!(judge(&facts), expected);
     }
@@ -207,7 +214,7 @@ mod tests {
         #[case] effect: Option<Strategy>,
         #[case] expected: Verdict,
     ) {
-        let mut facts = facts(1_000_000, effect, false);
+        let mut facts = facts(1_000_000, effect, None);
         facts.lifetime.fresh_for = Interval::Never;
         assert_eq!(judge(&facts), expected);
     }

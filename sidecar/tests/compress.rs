@@ -93,6 +93,29 @@ async fn compress_as_the_visitor_likes(#[case] accept: &str, #[case] coding: &st
     assert!(stage.app.is_idle());
 }
 
+/// RFC 9110 section 7.7. The app may come to forbid it when it confirms a page.
+#[tokio::test]
+async fn compress_ends_where_a_304_forbids_it() {
+    let mut stage = Stage::with(|rule| rule.revalidate = None).await;
+    // It is asked about at every visit.
+    let headers = "content-type: text/html\r\netag: \"x\"\r\ncache-control: no-cache\r\n";
+    stored(&mut stage, headers, &text()).await;
+    let mut confirmed = async |control: &str| {
+        let control = format!("cache-control: {control}\r\n");
+        let answer = async |asked: Asked| asked.answer_nothing("304 Not Modified", &control).await;
+        stage.ask("GET", "/a", "accept-encoding: gzip\r\n", answer).await
+    };
+    let compressed = async { while confirmed("no-cache").await.header("content-encoding") != "gzip" {} };
+    soon(compressed).await;
+    for _ in 0..2 {
+        let got = confirmed("no-cache, no-transform").await;
+        assert_eq!(
+            (got.header("content-encoding"), got.body.as_str()),
+            ("", text().as_str())
+        );
+    }
+}
+
 #[tokio::test]
 async fn compress_knows_conditions_and_ranges() {
     let mut stage = Stage::new().await;

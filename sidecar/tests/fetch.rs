@@ -364,7 +364,7 @@ async fn fetch_waits_for_an_answer_that_is_not_out_of_date(#[case] catches_up: b
     let mut rig = Rig::new().await;
     let page = rig.store("/a", "old").await;
     rig.purge(1, everything(), Strategy::Expire);
-    let visitor = rig.wait("/a", Some(page));
+    let visitor = rig.wait("/a", Some(page.clone()));
     rig.asked().await.answer(OUTDATED, "outdated").await;
     if catches_up {
         is_asked_again(&mut rig, [1, 2]).await;
@@ -375,13 +375,9 @@ async fn fetch_waits_for_an_answer_that_is_not_out_of_date(#[case] catches_up: b
         }
     } else {
         is_asked_again(&mut rig, [1, 2, 4]).await;
-        // The visitor's own request passes through.
-        let fetched = visitor.await.unwrap();
-        let reason = PassReason::Unstorable(Unstorable::Outdated);
-        assert!(
-            matches!(fetched, Fetched::Pass(passed) if passed == reason),
-            "{fetched:?}"
-        );
+        // It brings nothing newer than the old page: that is a failure.
+        let (served, why) = old(visitor.await.unwrap());
+        assert!(served.is(&page) && why == Fallback::Failed);
     }
     rig.landed().await;
     assert!(rig.is_quiet());

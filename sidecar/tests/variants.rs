@@ -33,6 +33,10 @@ async fn german(stage: &mut Stage, path: &str) {
     in_a_language(own, "deutsch").await;
     let got = end(visit).await;
     assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "deutsch"));
+    assert!(
+        got.cache_status().contains("fwd=uri-miss"),
+        "nothing was stored: {got:?}"
+    );
     stage.settled().await;
 }
 
@@ -59,6 +63,19 @@ async fn variants_are_learned_and_kept_apart() {
         assert_eq!((got.outcome(), got.body.as_str()), ("HIT", body));
     }
     assert!(stage.app.is_idle());
+}
+
+/// What Next.js's router sends chooses without any `Vary`.
+#[tokio::test]
+async fn variants_that_are_missing_are_told_from_pages_that_are() {
+    let mut stage = Stage::new().await;
+    let rsc = "rsc: 1\r\n";
+    for (path, first, second) in [("/a", "", rsc), ("/b", rsc, "")] {
+        for (headers, why) in [(first, "fwd=uri-miss"), (second, "fwd=vary-miss")] {
+            let got = stage.ask("GET", path, headers, |asked| asked.page("one")).await;
+            assert!(got.cache_status().contains(why), "{got:?}");
+        }
+    }
 }
 
 #[tokio::test]

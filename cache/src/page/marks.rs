@@ -15,6 +15,16 @@ const VISIT_GRAIN: u64 = 1000;
 /// How coarsely times to ask the app again are kept, in milliseconds: for years, in half the bytes of a [`Moment`].
 const RETRY_GRAIN: u64 = 100;
 
+/// Why the app is not asked for a page for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackOff {
+    /// It failed: the old page is as good as before, and serves at once.
+    Failed,
+    /// What it gave was not to be stored. It is not asked behind visitors to whom the old page may serve meanwhile; who may
+    /// not be served that asks on his own.
+    Refused,
+}
+
 /// See `Head::codings`.
 const TRIED: u8 = 4;
 
@@ -103,22 +113,35 @@ impl Page {
         Moment(u64::from(self.head().visited.load(Ordering::Relaxed)) * VISIT_GRAIN)
     }
 
-    /// The app failed to give a new page: it is not asked again before `until`, unless a purge comes.
-    pub fn back_off(&self, until: Moment) {
+    /// The app gave no page in its place: it is not asked again before `until`, unless a purge comes.
+    pub fn back_off(&self, until: Moment, why: BackOff) {
+        let refused = u32::from(why == BackOff::Refused);
+        // Rounded up, as the time is.
+        let until = grains(until.0, RETRY_GRAIN).min(u32::MAX >> 1);
         self.head()
             .retry_at
-            .store(grains(until.0, RETRY_GRAIN), Ordering::Relaxed);
+            .store(until << 1 | refused, Ordering::Relaxed);
     }
 
-    /// The app failed lately.
-    pub fn is_backing_off(&self, now: Moment) -> bool {
-        self.retry_at().is_some_and(|until| until > now)
+    /// Why the app is not asked now; `None`: it is.
+    pub fn backs_off(&self, now: Moment) -> Option<BackOff> {
+        let (until, why) = self.retry()?;
+        (until > now).then_some(why)
     }
 
-    /// The app has failed, and may be asked again then.
+    /// The app gave no page in its place, and may be asked again then.
     pub fn retry_at(&self) -> Option<Moment> {
-        let until = self.head().retry_at.load(Ordering::Relaxed);
-        (until > 0).then(|| Moment(u64::from(until) * RETRY_GRAIN))
+        self.retry().map(|(until, _)| until)
+    }
+
+    fn retry(&self) -> Option<(Moment, BackOff)> {
+        let retry = self.head().retry_at.load(Ordering::Relaxed);
+        let why = if retry & 1 == 1 {
+            BackOff::Refused
+        } else {
+            BackOff::Failed
+        };
+        (retry > 0).then(|| (Moment(u64::from(retry >> 1) * RETRY_GRAIN), why))
     }
 
     /// Takes over all that was left on the page that it is a copy of.

@@ -35,20 +35,20 @@ fn invariant_4_a_page_looks_at_each_line_once() {
 #[test]
 fn page_is_asked_for_again_at_once_after_a_purge() {
     let (ledger, page) = (Ledger::new(), mk_page(&mk_plan(|_| ()), "/a", 0, 1));
-    page.back_off(Moment(1000));
+    page.back_off(Moment(1000), BackOff::Failed);
     purge(&ledger, 1, "/b", Strategy::Expire);
     page.check(&ledger);
-    assert!(page.is_backing_off(Moment(999)));
-    assert!(!page.is_backing_off(Moment(1000)));
+    assert!(page.backs_off(Moment(999)).is_some());
+    assert!(page.backs_off(Moment(1000)).is_none());
     purge(&ledger, 2, "/a", Strategy::Expire);
     page.check(&ledger);
-    assert!(!page.is_backing_off(Moment(999)));
+    assert!(page.backs_off(Moment(999)).is_none());
 }
 
 #[test]
 fn page_is_foreseen_without_a_trace() {
     let (ledger, page) = (Ledger::new(), mk_page(&mk_plan(|_| ()), "/a", 0, 1));
-    page.back_off(Moment(1000));
+    page.back_off(Moment(1000), BackOff::Failed);
     purge(&ledger, 1, "/b", Strategy::Expire);
     assert_eq!(page.foresee(&ledger), (None, false));
     purge(&ledger, 2, "/a", Strategy::Refresh);
@@ -57,7 +57,7 @@ fn page_is_foreseen_without_a_trace() {
         (page.head().checked.load(Ordering::Relaxed), page.effect()),
         (0, None)
     );
-    assert!(page.is_backing_off(Moment(999)));
+    assert!(page.backs_off(Moment(999)).is_some());
     assert_eq!(page.check(&ledger), Some(Strategy::Refresh));
     assert_eq!(page.foresee(&ledger), (Some(Strategy::Refresh), false));
 }
@@ -117,8 +117,8 @@ fn page_notes_visits_to_the_second() {
 fn page_is_asked_for_again_no_sooner_than_it_may_be() {
     let page = mk_page(&mk_plan(|_| ()), "/a", 0, 1);
     assert_eq!(page.retry_at(), None);
-    page.back_off(Moment(1001));
-    assert!(page.is_backing_off(Moment(1001)) && !page.is_backing_off(Moment(1100)));
-    page.back_off(Moment(u64::MAX));
-    assert!(page.is_backing_off(Moment(1 << 38)));
+    page.back_off(Moment(1001), BackOff::Failed);
+    assert!(page.backs_off(Moment(1001)).is_some() && page.backs_off(Moment(1100)).is_none());
+    page.back_off(Moment(u64::MAX), BackOff::Failed);
+    assert!(page.backs_off(Moment(1 << 37)).is_some());
 }

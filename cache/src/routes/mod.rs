@@ -73,8 +73,12 @@ pub struct Owner {
     pub route: Arc<str>,
     /// Name of the rule.
     pub rule: Arc<str>,
-    /// Of the rule's paths, key and tags: pages made under another fingerprint are checked anew.
+    /// Of the rule's paths, key, tags and licences: pages made under another fingerprint are checked anew.
     pub fingerprint: u64,
+    /// What the rule stores although the app forbids it.
+    pub overrides: config::Overrides,
+    /// The rule stores by guess what the app says nothing of.
+    pub heuristic: bool,
 }
 
 /// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
@@ -143,6 +147,16 @@ impl Owner {
     /// Both are one to a page: of the same route, with the same paths, key and tags.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint && self.route == other.route
+    }
+
+    /// Whatever was stored under `old` may be stored under this too. What is stored does not tell what it needed for that.
+    pub(crate) fn allows_all_of(&self, old: &Self) -> bool {
+        let (own, olds) = (&self.overrides, &old.overrides);
+        let withdrawn = olds.no_store && !own.no_store
+            || olds.private && !own.private
+            || olds.set_cookie && !own.set_cookie
+            || old.heuristic && !self.heuristic;
+        !withdrawn
     }
 }
 

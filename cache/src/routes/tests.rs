@@ -123,7 +123,7 @@ fn routes_tags_come_from_the_pattern_that_matched() {
 }
 
 #[test]
-fn routes_fingerprint_follows_paths_key_and_tags() {
+fn routes_fingerprint_follows_paths_key_tags_and_licences() {
     let fingerprint = |change: fn(&mut config::Rule)| {
         let mut rule = mk_rule("r", &["/a"]);
         change(&mut rule);
@@ -137,6 +137,8 @@ fn routes_fingerprint_follows_paths_key_and_tags() {
     assert_ne!(fingerprint(|rule| rule.paths.push("/b".into())), same);
     assert_ne!(fingerprint(|rule| rule.tags.push("b".into())), same);
     assert_ne!(fingerprint(|rule| rule.query = Query::Allow(vec![])), same);
+    assert_ne!(fingerprint(|rule| rule.overrides.private = true), same);
+    assert_ne!(fingerprint(|rule| rule.heuristic = true), same);
 }
 
 #[test]

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ledger::{Ledger, Line, Selector, Strategy as Purge},
-    mk::{mk_key, mk_owner, mk_page, mk_plan, texts},
+    mk::{mk_key, mk_owner, mk_page, mk_parts, mk_plan, texts},
+    page::{BackOff, Parts, TagSet},
     time::Moment,
 };
 
@@ -62,6 +63,51 @@ fn store_brings_pages_under_the_plan_in_force() {
     let adopted = store.find(&mk_key("/a"), &changed).unwrap();
     assert_eq!(adopted.check(&ledger), Some(Purge::Expire));
     assert!(adopted.is(&store.find(&mk_key("/a"), &changed).unwrap()));
+}
+
+#[test]
+fn store_keeps_a_tag_of_the_app_that_the_rule_no_longer_names() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|rule| rule.tags = texts(&["posts"])));
+    let parts = mk_parts(&plan, "/a", 0, 1);
+    store.insert(&Page::new(Parts {
+        tags: TagSet::new(["posts"], ["posts"]).unwrap(),
+        ..parts
+    }));
+    let bare = mk_plan(|rule| rule.tags.clear());
+    let page = store.find(&mk_key("/a"), &bare).unwrap();
+    assert_eq!(page.tags().iter().collect::<Vec<_>>(), ["posts"]);
+    let again = store.find(&mk_key("/a"), &plan).unwrap();
+    assert_eq!(again.tags().iter().collect::<Vec<_>>(), ["posts"]);
+    let gone = TagSet::new(["posts"], []).unwrap();
+    store.insert(&Page::new(Parts {
+        tags: gone,
+        ..mk_parts(&plan, "/a", 0, 1)
+    }));
+    assert!(
+        store.find(&mk_key("/a"), &bare).unwrap().tags().is_empty(),
+        "the rule's alone"
+    );
+}
+
+#[test]
+fn store_drops_pages_that_the_rule_would_not_store_any_more() {
+    use crate::config::Rule;
+    let withdrawn: [fn(&mut Rule); 4] = [
+        |rule| rule.overrides.private = true,
+        |rule| rule.overrides.no_store = true,
+        |rule| rule.overrides.set_cookie = true,
+        |rule| rule.heuristic = true,
+    ];
+    for allow in withdrawn {
+        let (store, allowing, strict) = (Store::new(MIB), mk_plan(allow), mk_plan(|_| ()));
+        put(&store, &strict, "/a", 0, 1);
+        assert!(
+            store.find(&mk_key("/a"), &allowing).is_some(),
+            "nothing was withdrawn"
+        );
+        assert!(store.find(&mk_key("/a"), &strict).is_none());
+        assert!(store.is_empty());
+    }
 }
 
 #[test]
@@ -155,12 +201,12 @@ fn store_keeps_what_was_left_on_a_page_that_is_encoded() {
     purge(1, Purge::Refresh);
     assert_eq!(page.check(&ledger), Some(Purge::Refresh));
     page.visit(Moment(5000));
-    page.back_off(Moment(9000));
+    page.back_off(Moment(9000), BackOff::Failed);
     assert!(store.encode(&page, Coding::Gzip, vec![1; 10].into()));
     let encoded = store.get(&mk_key("/a")).unwrap();
     assert_eq!(encoded.effect(), Some(Purge::Refresh));
     assert_eq!(encoded.visited(), Moment(6000));
-    assert!(encoded.is_backing_off(Moment(8999)));
+    assert!(encoded.backs_off(Moment(8999)).is_some());
     purge(2, Purge::Delete);
     assert_eq!(encoded.check(&ledger), Some(Purge::Delete));
     // Under a plan with other tags it is still the same body.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use coppice_cache::{
-    freshness::Freshness, judge::Unstorable, key::Selection, page::Page, store::Reservation,
+    freshness::Freshness, judge::Unstorable, key::Selection, page::Page, store::Reservation, time::Moment,
 };
 use http::{HeaderMap, StatusCode};
 use tokio::{
@@ -73,6 +73,8 @@ pub(super) struct Answer {
     pub(super) vary: Option<Selection>,
     /// What the app says of how long it lives, where the app decides.
     pub(super) app: Option<Freshness>,
+    /// When its head was there.
+    pub(super) arrived: Moment,
 }
 
 impl Flight {

@@ -20,7 +20,7 @@ use coppice_cache::{
     ledger::{Facts, Strategy, Tags},
     lifetime,
     outcome::Outcome,
-    page::{Page, Parts, TagList, TagSet},
+    page::{BackOff, Page, Parts, TagList, TagSet},
     react,
     store::Inserted,
 };
@@ -122,7 +122,12 @@ impl Pilot {
                 validated.is_some(),
             );
             match judgement {
-                Judgement::Unstorable(reason) => return self.refuse(reason),
+                Judgement::Unstorable(reason) => {
+                    if reason == Unstorable::Interval {
+                        self.clear_place();
+                    }
+                    return self.refuse(reason);
+                }
                 Judgement::Store(_) if self.is_too_large(&body) => {
                     return self.refuse(Unstorable::TooLarge);
                 }
@@ -144,9 +149,9 @@ impl Pilot {
                         return;
                     }
                 }
-                // With an old page in the store, or behind a purge, an outdated answer helps nobody. Without, it is what the
-                // app itself would show.
-                Judgement::Outdated(tags) if !cold || self.is_purged(&tags) => {
+                // With an old page in the store, or behind a purge, an outdated answer helps nobody, nor does a 304 about one.
+                // Without, it is what the app itself would show.
+                Judgement::Outdated(tags) if !cold || validated.is_some() || self.is_purged(&tags) => {
                     drop(body);
                     match again.next() {
                         Some(pause) => tokio::time::sleep(*pause).await,
@@ -266,6 +271,7 @@ impl Pilot {
         storable: Storable,
         arrival: Arrival,
     ) {
+        let arrived = self.shared.clock.now();
         let tags = storable.tags.clone();
         self.shared.flights.lock().learn(&self.ticket, &tags);
         let compressible = coding::may_compress(&headers, body.size_hint().exact());
@@ -283,13 +289,14 @@ impl Pilot {
             storing: true,
             vary: Some(storable.vary.clone()).filter(|vary| !vary.is_empty()),
             app: storable.app,
+            arrived,
         });
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
         match self.receive(body).await {
             // Its head said 200 before the app knew better.
             Collected::Whole(body) if react::has_failed(&answer.headers, &body) => {
-                self.back_off();
+                self.back_off(BackOff::Failed);
                 self.flight.enter(Phase::Over(answer));
                 self.flight.tee.reveal();
             }
@@ -330,11 +337,12 @@ impl Pilot {
             // The app's error is for all who wait.
             vary: vary.filter(|_| !status.is_server_error()),
             app: None,
+            arrived: self.shared.clock.now(),
         });
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
         let received = self.receive(body).await;
-        self.back_off();
+        self.back_off(BackOff::Failed);
         self.flight.enter(match received {
             Collected::Whole(_) | Collected::Paced => {
                 self.flight.tee.reveal();
@@ -427,7 +435,8 @@ impl Pilot {
             body,
             tags: storable.tags,
             stamp: self.ticket.stamp(),
-            stored: self.shared.clock.now(),
+            // What its body took counts (RFC 9111 section 4.2.3).
+            stored: answer.arrived,
             tagged,
             vary: Some(storable.vary).filter(|vary| !vary.is_empty()).map(Box::new),
             app: storable.app,
@@ -478,18 +487,28 @@ impl Pilot {
             .land(&self.ticket, tags, &self.shared.ledger)
     }
 
+    /// The answer takes the place of the stored page as any success does, and lives for no time at all: a 404 where the rule's
+    /// `negative` is zero. Unless something has overtaken the flight.
+    fn clear_place(&self) {
+        if self.land(None) == Landing::Clear
+            && let Some(page) = self.shared.store.get(&self.lookup.key)
+        {
+            self.shared.store.remove(&page);
+        }
+    }
+
     fn mark(&self, reason: Unstorable) {
         let now = self.shared.clock.now();
         self.shared.flights.lock().mark(&self.lookup.key, reason, now);
     }
 
-    /// The app failed: the old page stays, and is not asked for again too soon, unless a purge has come since take-off.
-    fn back_off(&self) {
+    /// The old page stays, and is not asked for again too soon, unless a purge has come since take-off.
+    fn back_off(&self, why: BackOff) {
         if self.land(None) == Landing::Clear
             && let Some(page) = self.shared.store.get(&self.lookup.key)
         {
             let now = self.shared.clock.now();
-            page.back_off(lifetime::back_off(&self.lookup.plan, page.app(), now));
+            page.back_off(lifetime::back_off(&self.lookup.plan, page.app(), now), why);
         }
     }
 
@@ -499,7 +518,7 @@ impl Pilot {
             reason = failure.as_str(),
             "failed to fetch a page: {failure}"
         );
-        self.back_off();
+        self.back_off(BackOff::Failed);
         self.flight.enter(Phase::Failed(failure));
     }
 
@@ -509,9 +528,14 @@ impl Pilot {
         self.give_up(reason);
     }
 
-    /// Who waits passes through.
+    /// Who waits passes through, but where the app has failed and an old page may serve.
     fn give_up(&self, reason: Unstorable) {
-        self.back_off();
+        let why = if reason.is_failure() {
+            BackOff::Failed
+        } else {
+            BackOff::Refused
+        };
+        self.back_off(why);
         self.flight.enter(Phase::Unstorable(reason));
     }
 }

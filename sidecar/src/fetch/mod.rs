@@ -134,6 +134,8 @@ pub struct Streamed {
     pub stored: bool,
     /// What the app says of how long it lives, where the app decides.
     pub app: Option<Freshness>,
+    /// When its head was there.
+    pub arrived: Moment,
 }
 
 /// Why the old page serves.
@@ -273,7 +275,9 @@ impl Fetcher {
                 Place::There(page) => {
                     Waited::on(page.vary(), lookup, headers, || Fetched::There(page.clone()))
                 }
-                Place::Aboard(boarded) => wait(boarded, lookup, headers, fallback.as_ref()).await,
+                Place::Aboard(boarded) => {
+                    wait(boarded, lookup, headers, fallback.as_ref(), self.shared.clock).await
+                }
             };
             match waited {
                 Waited::Over(fetched) => {

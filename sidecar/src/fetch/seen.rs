@@ -103,8 +103,7 @@ impl Fetcher {
             if page.fits(plan) {
                 return Some(page);
             }
-            let is_own = page.route() == &plan.owner.route && page.app().is_some() == plan.app_decides();
-            is_own.then(|| page.under(plan).ok())?
+            page.is_of_use(plan).then(|| page.under(plan).ok())?
         };
         let (page, mut refused) = match self.find(lookup, headers, peek) {
             Ok(page) => (page, None),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coppice_cache::{
     judge::Unstorable,
     key::{Lookup, Selection, Suits},
+    lifetime::Lifetime,
     outcome::PassReason,
     page::Page,
 };
@@ -13,7 +14,7 @@ use http::HeaderMap;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Ended, Fallback, Fetched, PATIENCE, Regenerated, Streamed,
+    Clock, Ended, Fallback, Fetched, PATIENCE, Regenerated, Streamed,
     flight::{Flight, Phase},
 };
 
@@ -89,8 +90,9 @@ pub(super) async fn wait(
     lookup: &Lookup,
     headers: &HeaderMap,
     fallback: Option<&Page>,
+    clock: Clock,
 ) -> Waited {
-    let waited = wait_aboard(&mut boarded, lookup, headers, fallback).await;
+    let waited = wait_aboard(&mut boarded, lookup, headers, fallback, clock).await;
     boarded.elsewhere = waited.is_elsewhere();
     waited
 }
@@ -100,6 +102,7 @@ async fn wait_aboard(
     lookup: &Lookup,
     headers: &HeaderMap,
     fallback: Option<&Page>,
+    clock: Clock,
 ) -> Waited {
     let Boarded {
         flight,
@@ -116,7 +119,13 @@ async fn wait_aboard(
         })
     };
     let pass = |reason| Waited::Over(Fetched::Pass(PassReason::Unstorable(reason)));
+    // It ages while the visitor waits.
+    let serves = |page: &&Page| {
+        let lifetime = Lifetime::of(&lookup.plan, page.status(), page.app());
+        lifetime.stands_in(page.age(clock.now()))
+    };
     loop {
+        let fallback = fallback.filter(serves);
         let phase = phases.borrow_and_update().clone();
         match (phase, fallback) {
             (Phase::Failed(_) | Phase::Over(_), Some(page)) => return old(page, Fallback::Failed),
@@ -147,6 +156,7 @@ async fn wait_aboard(
                             joined,
                             stored: answer.storing,
                             app: answer.app,
+                            arrived: answer.arrived,
                         }),
                         // It has grown too large for more than those who read it already.
                         None => Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge)),
@@ -172,8 +182,9 @@ async fn wait_aboard(
             }
         };
         match (changed.await, fallback) {
-            (Ok(Ok(())), _) => {}
-            (Err(_), Some(page)) => return old(page, Fallback::Slow),
+            (Err(_), Some(page)) if serves(&page) => return old(page, Fallback::Slow),
+            // News, or the old page may serve no more.
+            (Ok(Ok(())) | Err(_), _) => {}
             // It never leaves without a word; if it did, pass through.
             _ => return pass(Unstorable::Fault),
         }

@@ -50,8 +50,10 @@ pub struct Answers<'a> {
 /// What a visitor waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
-    /// A page where none was stored.
+    /// A page where none was stored of its URL.
     Miss,
+    /// A page where others of its URL were stored, which `Vary` does not choose.
+    Variant,
     /// A new page in place of one that may not serve any more.
     Expired,
 }
@@ -59,7 +61,7 @@ pub enum Waited {
 impl Waited {
     const fn outcome(self) -> Outcome {
         match self {
-            Self::Miss => Outcome::Miss,
+            Self::Miss | Self::Variant => Outcome::Miss,
             Self::Expired => Outcome::Revalidated,
         }
     }
@@ -67,6 +69,7 @@ impl Waited {
     const fn forward(self) -> Forward {
         match self {
             Self::Miss => Forward::UriMiss,
+            Self::Variant => Forward::VaryMiss,
             Self::Expired => Forward::Stale,
         }
     }
@@ -106,13 +109,13 @@ impl Answers<'_> {
         let age = page.age(self.now);
         let control = if stored { self.control() } else { Some(&STALE) };
         let ttl = Lifetime::of(&self.lookup.plan, page.status(), page.app()).ttl(age);
-        let said = self.said_forwarded(waited, joined, stored, ttl);
+        let said = Said::forwarded(waited, joined, stored, ttl);
         self.page(page, age, control, said)
     }
 
     /// The old page, which the app says has not changed. The app's word on it holds, and its age says that it is stale.
     pub fn kept(&self, page: &Page, waited: Waited, joined: bool) -> Answered {
-        let said = self.said_forwarded(waited, joined, false, None);
+        let said = Said::forwarded(waited, joined, false, None);
         self.page(page, page.age(self.now), self.control(), said)
     }
 
@@ -126,14 +129,16 @@ impl Answers<'_> {
             joined,
             stored,
             app,
+            arrived,
         } = streamed;
-        let age = app.map_or(Duration::ZERO, |app| app.initial_age);
+        // Of a body that takes its time, who joins late gets the beginning late.
+        let age = self.now.since(arrived) + app.map_or(Duration::ZERO, |app| app.initial_age);
         let ttl = Lifetime::of(&self.lookup.plan, status, app.as_ref()).ttl(age);
         // A failure is no revalidation.
         let outcome = if stored { waited.outcome() } else { Outcome::Miss };
         let said = Said {
             outcome,
-            ..self.said_forwarded(waited, joined, stored, ttl)
+            ..Said::forwarded(waited, joined, stored, ttl)
         };
         let met = form::of_head(status, &headers, self.lookup, self.asked);
         let mut shape = match met {
@@ -154,7 +159,7 @@ impl Answers<'_> {
             if let Some(control) = self.control() {
                 tell(&mut shape.headers, control);
             }
-            if !age.is_zero() {
+            if age.as_secs() > 0 {
                 shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
             }
         } else {
@@ -182,7 +187,7 @@ impl Answers<'_> {
         let said = Said {
             outcome: Outcome::Miss,
             detail: Some(failure.as_str()),
-            ..self.said_forwarded(waited, joined, false, None)
+            ..Said::forwarded(waited, joined, false, None)
         };
         let shape = Shape {
             status: head.status,
@@ -192,23 +197,6 @@ impl Answers<'_> {
             own: true,
         };
         self.finish(shape, said, None)
-    }
-
-    fn said_forwarded(&self, waited: Waited, joined: bool, stored: bool, ttl: Option<i64>) -> Said {
-        Said {
-            outcome: waited.outcome(),
-            answer: Answer::Forwarded {
-                why: if waited == Waited::Miss && self.lookup.selected.is_some() {
-                    Forward::VaryMiss
-                } else {
-                    waited.forward()
-                },
-                stored,
-                collapsed: joined,
-            },
-            ttl: ttl.filter(|_| stored),
-            detail: None,
-        }
     }
 
     /// What visitors are told of a page that may serve, where that is the rule's to say; else the app's own word stays.
@@ -312,6 +300,22 @@ struct Said {
     answer: Answer,
     ttl: Option<i64>,
     detail: Option<&'static str>,
+}
+
+impl Said {
+    /// By the app, for who waited.
+    fn forwarded(waited: Waited, joined: bool, stored: bool, ttl: Option<i64>) -> Self {
+        Self {
+            outcome: waited.outcome(),
+            answer: Answer::Forwarded {
+                why: waited.forward(),
+                stored,
+                collapsed: joined,
+            },
+            ttl: ttl.filter(|_| stored),
+            detail: None,
+        }
+    }
 }
 
 /// Why a request is refused, in a sentence.

@@ -89,7 +89,12 @@ async fn not_fresh(
             fetch(site, visitor, request, lookup, old, Waited::Expired).await
         }
         (Verdict::Fetch | Verdict::Hit | Verdict::Stale { .. }, _) => {
-            fetch(site, visitor, request, lookup, None, Waited::Miss).await
+            let waited = if site.fetcher.store().has_others(&lookup.key) {
+                Waited::Variant
+            } else {
+                Waited::Miss
+            };
+            fetch(site, visitor, request, lookup, None, waited).await
         }
     }
 }

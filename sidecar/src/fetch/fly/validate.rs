@@ -6,7 +6,7 @@ use coppice_cache::{
     freshness::Arrival,
     judge::{self, Confirmation, Confirmed},
     key::Lookup,
-    page::Page,
+    page::{BackOff, Page},
     verdict::{self, Verdict},
 };
 use http::{HeaderMap, header};
@@ -48,7 +48,7 @@ impl Pilot {
     /// The page is stored anew, with the headers and the lifetime that it has now.
     fn renew(&self, page: &Page, confirmed: Confirmed) {
         let mut headers = confirmed.headers;
-        if page.is_compressible() {
+        if page.is_compressible() && coding::may_compress(&headers, None) {
             coding::vary(&mut headers);
         }
         let now = self.shared.clock.now();
@@ -61,7 +61,7 @@ impl Pilot {
     /// nothing more, so it is asked for without them next.
     fn keep(&self, page: Page) {
         self.shared.flights.lock().distrust(&self.lookup.key);
-        self.back_off();
+        self.back_off(BackOff::Failed);
         self.flight.enter(Phase::Kept(page));
     }
 }
