@@ -220,7 +220,7 @@ fn site(settings: Settings, limits: Limits) -> Site {
         fetcher: Fetcher::new(clock, store, ledger, upstream.clone(), settings.regenerations),
         passage: Passage {
             upstream,
-            tunnels: Tunnels::default(),
+            tunnels: Tunnels::new(limits.tunnels),
             patience: limits.patience,
             metrics: metrics.clone(),
         },

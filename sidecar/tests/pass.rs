@@ -140,6 +140,50 @@ async fn an_upgraded_connection_carries_bytes_both_ways() {
 }
 
 #[tokio::test]
+async fn what_asks_for_a_tunnel_takes_its_room() {
+    let (ask, mut asked) = mpsc::unbounded_channel();
+    let app = app(move |mut peer| {
+        let ask = ask.clone();
+        async move {
+            peer.head().await;
+            ask.send(peer).unwrap();
+        }
+    })
+    .await;
+    let limits = Limits {
+        tunnels: 1,
+        ..Limits::default()
+    };
+    let sidecar = start(settings(app), limits);
+    let upgrade = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
+    let mut first = sidecar.connect().await;
+    first.say(upgrade).await;
+    let mut peer = soon(asked.recv()).await.unwrap();
+    let mut second = sidecar.connect().await;
+    second.say(upgrade).await;
+    let head = second.head().await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    peer.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+        .await;
+    let head = first.head().await;
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    drop(peer);
+    first.rest().await;
+    drop(first);
+    soon(async {
+        loop {
+            let mut third = sidecar.connect().await;
+            third.say(upgrade).await;
+            tokio::select! {
+                _ = asked.recv() => return,
+                head = third.head() => assert!(head.starts_with("http/1.1 503"), "{head}"),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_upgrade_that_nobody_asked_for_is_an_error() {
     let app =
         answering(|_| "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n".into())

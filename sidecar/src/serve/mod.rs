@@ -63,6 +63,9 @@ use crate::{
 pub struct Limits {
     /// Open connections; more wait in the kernel until one ends.
     pub connections: usize,
+    /// Connections that have changed their protocol, or are asking the app for it; more are refused: each holds two sockets
+    /// and the buffers between them.
+    pub tunnels: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
     /// Time for a request's head, idle time before it included (twice that after an answer at most): above the 60 s for
@@ -87,6 +90,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            tunnels: 10_000,
             head_bytes: 64 << 10,
             head_time: Duration::from_secs(75),
             user_timeout: Duration::from_mins(15),

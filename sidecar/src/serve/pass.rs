@@ -73,7 +73,8 @@ impl Passage {
         let upgraded = hyper::upgrade::on(&mut *request);
         let takes_interim = request.version() >= Version::HTTP_11;
         let upgrade = toward_app(visitor, &mut request, self.upstream.app());
-        if upgrade && !self.tunnels.has_room() {
+        let room = upgrade.then(|| self.tunnels.room()).flatten();
+        if upgrade && room.is_none() {
             tracing::warn!("too many connections have changed their protocol; refusing another one");
             let text = "There are too many open connections of this kind. Try again later.\n";
             return said(own(StatusCode::SERVICE_UNAVAILABLE, text), why);
@@ -102,13 +103,14 @@ impl Passage {
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         if switched {
-            let (true, Some(protocol)) = (upgrade, protocol) else {
+            let (Some(room), Some(protocol)) = (room, protocol) else {
                 tracing::warn!("the app changed the protocol without being asked to");
                 let text = "The app changed the protocol without being asked to.\n";
                 return said(own(StatusCode::BAD_GATEWAY, text), why);
             };
             if let Some(handshake) = handshake {
                 // The stream of HTTP/2 is joined to the app where it is answered.
+                response.extensions_mut().insert(room);
                 if let Err(text) = handshake.accept(&protocol, &mut response) {
                     tracing::warn!("{}", text.trim_end());
                     return said(own(StatusCode::BAD_GATEWAY, text), why);
@@ -118,7 +120,8 @@ impl Passage {
                 headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
                 headers.insert(UPGRADE, protocol);
                 let visitor = async { upgraded.await.map(TokioIo::new) };
-                self.tunnels.join(visitor, hyper::upgrade::on(&mut response));
+                self.tunnels
+                    .join(room, visitor, hyper::upgrade::on(&mut response));
             }
         } else if handshake.is_some() && response.status().is_success() {
             // To the visitor of HTTP/2 a success would say that the WebSocket is open.

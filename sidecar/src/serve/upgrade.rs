@@ -3,24 +3,50 @@
 //! hyper lets go of such a connection of HTTP/1.1, so its graceful shutdown does not see it; one of HTTP/2 lasts as long as
 //! the WebSocket in it. [`Tunnels`] counts them and ends those that outlive the drain.
 
+use std::sync::Arc;
+
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// More tunnels than this are not begun: each holds two sockets and the buffers between them.
-pub const MAX_TUNNELS: usize = 10_000;
-
 /// All tunnels of a sidecar. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tunnels {
+    room: Arc<Semaphore>,
     tasks: TaskTracker,
     end: CancellationToken,
 }
 
+/// Room for a tunnel, as long as it is there.
+#[derive(Debug, Clone)]
+pub struct Room {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
 impl Tunnels {
+    /// With room for so many.
+    pub fn new(most: usize) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(most)),
+            tasks: TaskTracker::default(),
+            end: CancellationToken::default(),
+        }
+    }
+
+    /// Room for another one, to be had before the app is asked for it.
+    pub fn room(&self) -> Option<Room> {
+        let permit = self.room.clone().try_acquire_owned().ok()?;
+        Some(Room {
+            _permit: Arc::new(permit),
+        })
+    }
+
     /// Joins visitor and app as soon as both have changed the protocol.
-    pub fn join<V, S>(&self, visitor: V, app: OnUpgrade)
+    pub fn join<V, S>(&self, room: Room, visitor: V, app: OnUpgrade)
     where
         V: Future<Output = hyper::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Send + Unpin,
@@ -40,12 +66,8 @@ impl Tunnels {
                 },
                 () = end.cancelled() => {}
             }
+            drop(room);
         });
-    }
-
-    /// Another one may begin.
-    pub fn has_room(&self) -> bool {
-        self.count() < MAX_TUNNELS
     }
 
     /// How many there are.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    serve::{self, Visitor, hop, interim::Way, websocket},
+    serve::{self, Visitor, hop, interim::Way, upgrade::Room, websocket},
     site::Site,
 };
 
@@ -101,17 +101,19 @@ impl Back {
         let (parts, body) = answer.into_parts();
         let mut head = Response::from_parts(parts, ());
         let status = head.status();
+        let room = head.extensions_mut().remove::<Room>();
         let headers = head.headers_mut();
         hop::strip(headers);
         date(headers);
         if let Some(receiver) = tunnel
             && status.is_success()
+            && let Some(room) = room
         {
             headers.remove(CONTENT_LENGTH);
             let app = hyper::upgrade::on(&mut head);
             let sender = Sender::new(stream.send_response(head, false)?, self.patience);
             let visitor = ready(Ok(Tunnel::new(sender, receiver, body)));
-            self.site.passage.tunnels.join(visitor, app);
+            self.site.passage.tunnels.join(room, visitor, app);
             return Ok(());
         }
         let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
