@@ -172,8 +172,7 @@ impl Sidecar {
         let address = listener.local_addr()?;
         let port = (site.dev && address.port() != 80).then_some(address.port());
         let visitors = tokio::spawn(serve::listen(site.clone(), listener, self.limits));
-        let sweeper = (self.control.as_ref())
-            .map(|_| Sweeper::start(site.clock, site.fetcher.clone(), site.routes.clone()));
+        let sweeper = (self.control.as_ref()).map(|_| Sweeper::start(site.clock, site.fetcher.clone()));
         if let Some(admin) = self.admin {
             let view = View {
                 site: site.clone(),
@@ -184,7 +183,7 @@ impl Sidecar {
             Admin::new(view, self.level).start(admin, ended.clone())?;
         }
         if let Some((settings, sweeper)) = self.control.zip(sweeper) {
-            let prerenderer = Prerenderer::new(site.fetcher.clone(), site.routes.clone(), port);
+            let prerenderer = Prerenderer::new(site.fetcher.clone(), port);
             let engine = Engine {
                 routes: site.routes.clone(),
                 fetcher: site.fetcher.clone(),
@@ -214,10 +213,18 @@ fn site(settings: Settings, limits: Limits) -> Site {
     metrics.budget.set(budget);
     let upstream = Upstream::new(&settings.app);
     let (store, ledger) = (Store::new(settings.memory), Arc::new(Ledger::new()));
+    let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
     Site {
         clock,
-        routes: Arc::new(ArcSwap::from_pointee(Routes::default())),
-        fetcher: Fetcher::new(clock, store, ledger, upstream.clone(), settings.regenerations),
+        routes: routes.clone(),
+        fetcher: Fetcher::new(
+            clock,
+            routes,
+            store,
+            ledger,
+            upstream.clone(),
+            settings.regenerations,
+        ),
         passage: Passage {
             upstream,
             tunnels: Tunnels::new(limits.tunnels),

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use coppice_cache::{key::Key, routes::Routes};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -41,20 +40,15 @@ pub struct Prerenderer {
 #[derive(Debug, Clone)]
 struct Work {
     fetcher: Fetcher,
-    routes: Arc<ArcSwap<Routes>>,
     turns: Arc<Semaphore>,
 }
 
 impl Prerenderer {
-    /// Fetches pages of `routes`; nothing before [`Prerenderer::set`].
-    pub fn new(fetcher: Fetcher, routes: Arc<ArcSwap<Routes>>, port: Option<u16>) -> Self {
+    /// Fetches nothing before [`Prerenderer::set`].
+    pub fn new(fetcher: Fetcher, port: Option<u16>) -> Self {
         let turns = Arc::new(Semaphore::new(fetcher.regenerations() + AHEAD));
         Self {
-            work: Work {
-                fetcher,
-                routes,
-                turns,
-            },
+            work: Work { fetcher, turns },
             port,
             listed: Arc::default(),
         }
@@ -77,10 +71,9 @@ impl Prerenderer {
 impl Work {
     async fn fetch(self, key: Arc<Key>) {
         let mut pause = FIRST_PAUSE;
-        // Of a rule that passes everything through there is nothing to store.
-        while let Some(lookup) = self.routes.load().revisit(&key) {
+        loop {
             let ended = match self.turns.acquire().await {
-                Ok(_turn) => self.fetcher.prerender(&lookup).await,
+                Ok(_turn) => self.fetcher.prerender(&key).await,
                 // It is never closed.
                 Err(_) => return,
             };
@@ -97,6 +90,7 @@ impl Work {
                     tracing::info!(path = key.path(), "a page to prerender is not one to store");
                     return;
                 }
+                // Or its rule passes everything through.
                 Ok(Regenerated::Done | Regenerated::Gone) => return,
             }
         }

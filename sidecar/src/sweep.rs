@@ -10,12 +10,10 @@
 
 use std::{cmp::Reverse, collections::VecDeque, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use coppice_cache::{
     key::Key,
     ledger::{Line, MAX_LINES, Strategy},
     page::Page,
-    routes::Routes,
     time::Moment,
 };
 use futures::{StreamExt, stream};
@@ -73,14 +71,13 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// Starts the task that sweeps.
-    pub fn start(clock: Clock, fetcher: Fetcher, routes: Arc<ArcSwap<Routes>>) -> Self {
+    pub fn start(clock: Clock, fetcher: Fetcher) -> Self {
         let reports = Arc::new(Reports::default());
         // Bounded by the ledger, which holds these lines anyway; and who appends them must not wait for a sweep.
         let (lines, batches) = mpsc::unbounded_channel();
         let sweep = Sweep {
             clock,
             fetcher,
-            routes,
             reports: reports.clone(),
         };
         tokio::spawn(sweep.run(batches));
@@ -183,7 +180,6 @@ impl Updates {
 struct Sweep {
     clock: Clock,
     fetcher: Fetcher,
-    routes: Arc<ArcSwap<Routes>>,
     reports: Arc<Reports>,
 }
 
@@ -331,10 +327,7 @@ impl Sweep {
             if page.stamp() >= last {
                 return Regenerated::Done.into();
             }
-            let Some(lookup) = self.routes.load().revisit(&hot.key) else {
-                return Regenerated::Gone.into();
-            };
-            match self.fetcher.regenerate_and_tell(&lookup, hot.visited).await {
+            match self.fetcher.regenerate_and_tell(&hot.key, hot.visited).await {
                 // Not by these lines nor by later ones that are known to select it: another flight has taken its place.
                 Ok(ended) if ended.outcome == Regenerated::Overtaken => {}
                 Ok(ended) => return ended,

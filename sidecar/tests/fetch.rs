@@ -7,14 +7,14 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use coppice_cache::{
-    judge::Unstorable, ledger::Strategy, outcome::PassReason, time::Moment, verdict::Verdict,
+    judge::Unstorable, ledger::Strategy, outcome::PassReason, routes::Routes, time::Moment, verdict::Verdict,
 };
 use coppice_sidecar::fetch::{Failure, Fallback, Fetched};
 use http_body_util::BodyExt;
 use rstest::rstest;
 use support::{
     nobody,
-    rig::{CHUNKED, OK, Rig, body, everything, old, path, read, routes, rule, streamed},
+    rig::{Asked, CHUNKED, OK, Rig, body, everything, old, path, read, routes, rule, streamed},
     soon,
     stage::Stage,
     until,
@@ -428,9 +428,11 @@ async fn regenerations_go_so_many_at_a_time_the_hottest_first(#[case] at_once: u
     }
     rig.purge(1, everything(), Strategy::Refresh);
     for (visited, path) in paths.iter().enumerate() {
-        rig.fetcher.regenerate(&rig.lookup(path), Moment(visited as u64));
+        rig.fetcher
+            .regenerate(&rig.lookup(path).key, Moment(visited as u64));
         // Asking twice changes nothing.
-        rig.fetcher.regenerate(&rig.lookup(path), Moment(visited as u64));
+        rig.fetcher
+            .regenerate(&rig.lookup(path).key, Moment(visited as u64));
     }
     let mut aloft = Vec::new();
     for _ in 0..at_once {
@@ -452,6 +454,47 @@ async fn regenerations_go_so_many_at_a_time_the_hottest_first(#[case] at_once: u
     for path in &paths {
         assert_eq!(rig.look_up(path).1, Verdict::Hit);
     }
+    assert!(rig.is_quiet());
+}
+
+/// Two pages, of which one is being regenerated and the other waits for its turn, while other routes come into force.
+async fn waiting_while_routes_change(routes: Routes) -> (Rig, Asked) {
+    let mut rig = Rig::regenerating(1).await;
+    for path in ["/first", "/a"] {
+        rig.store(path, "old").await;
+    }
+    rig.purge(1, everything(), Strategy::Refresh);
+    rig.fetcher.regenerate(&rig.lookup("/first").key, Moment(2));
+    let first = rig.asked().await;
+    rig.fetcher.regenerate(&rig.lookup("/a").key, Moment(1));
+    rig.routes.store(Arc::new(routes));
+    rig.fetcher.settle(&rig.routes.load()).await;
+    (rig, first)
+}
+
+#[tokio::test]
+async fn regenerations_go_by_the_rule_that_is_in_force_when_their_turn_comes() {
+    let mut tagged = rule();
+    tagged.tags.push("new".to_owned());
+    let tagged = routes("shop", tagged, Duration::from_secs(30));
+    let (mut rig, first) = waiting_while_routes_change(tagged).await;
+    first.answer(OK, "new").await;
+    rig.asked().await.answer(OK, "new").await;
+    rig.landed().await;
+    let page = rig.stored("/a").await;
+    assert_eq!(page.body(), "new");
+    assert!(page.tags().iter().any(|tag| tag == "new"), "{page:?}");
+}
+
+#[tokio::test]
+async fn regenerations_for_a_route_that_has_left_harm_no_page_of_the_next() {
+    let other = routes("other", rule(), Duration::from_secs(30));
+    let (mut rig, first) = waiting_while_routes_change(other).await;
+    rig.store("/a", "other").await;
+    first.answer(OK, "new").await;
+    rig.landed().await;
+    until("all have had their turn", async || rig.fetcher.waiting() == 0).await;
+    assert_eq!(rig.look_up("/a").1, Verdict::Hit);
     assert!(rig.is_quiet());
 }
 

@@ -34,7 +34,7 @@ fn counts(report: Report) -> (u64, u64, u64) {
 #[tokio::test]
 async fn sweep_regenerates_what_is_hot_and_counts() {
     let mut rig = Rig::new().await;
-    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone());
     for path in ["/a", "/b", "/c"] {
         rig.store(path, "old").await;
     }
@@ -69,7 +69,7 @@ async fn sweep_regenerates_what_is_hot_and_counts() {
 async fn sweep_keeps_as_many_regenerations_going_as_may() {
     const AT_ONCE: u16 = 40;
     let mut rig = Rig::regenerating(AT_ONCE).await;
-    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone());
     for page in 0..AT_ONCE {
         rig.store(&format!("/{page}"), "old").await;
     }
@@ -87,7 +87,7 @@ async fn sweep_keeps_as_many_regenerations_going_as_may() {
 #[tokio::test(start_paused = true)]
 async fn sweep_leaves_cold_pages_to_their_next_visit() {
     let mut rig = Rig::new().await;
-    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone());
     rig.store("/a", "old").await;
     tokio::time::advance(HOT + Duration::from_secs(1)).await;
     sweeper.sweep(vec![rig.purge(1, everything(), Strategy::Refresh)]);
@@ -99,7 +99,7 @@ async fn sweep_leaves_cold_pages_to_their_next_visit() {
 #[tokio::test]
 async fn sweep_counts_what_a_later_purge_overtakes_as_done() {
     let mut rig = Rig::new().await;
-    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone(), rig.routes.clone());
+    let sweeper = Sweeper::start(rig.clock, rig.fetcher.clone());
     rig.store("/a", "old").await;
     sweeper.sweep(vec![rig.purge(1, everything(), Strategy::Refresh)]);
     let first = rig.asked().await;

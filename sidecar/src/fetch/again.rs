@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use coppice_cache::key::{Key, Lookup};
+use coppice_cache::key::Key;
 use parking_lot::Mutex;
 
 use super::{Fetcher, Place, wait::ended};
@@ -37,20 +37,23 @@ impl Again {
 }
 
 /// Asks again behind the visitors, unless that goes on already.
-pub(super) fn ask_again(fetcher: Fetcher, lookup: Lookup) {
-    if !fetcher.shared.again.begin(&lookup.key) {
+pub(super) fn ask_again(fetcher: Fetcher, key: Arc<Key>) {
+    if !fetcher.shared.again.begin(&key) {
         return;
     }
     tokio::spawn(async move {
         for pause in AGAIN {
             tokio::time::sleep(pause).await;
-            if fetcher.shared.store.get(&lookup.key).is_some() {
+            if fetcher.shared.store.get(&key).is_some() {
                 break;
             }
+            let Some(lookup) = fetcher.revisit(&key) else {
+                break;
+            };
             if let Place::Aboard(boarded) = fetcher.board(&lookup, true) {
                 ended(boarded).await;
             }
         }
-        fetcher.shared.again.end(&lookup.key);
+        fetcher.shared.again.end(&key);
     });
 }

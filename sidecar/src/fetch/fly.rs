@@ -162,7 +162,7 @@ impl Pilot {
                 Judgement::Outdated(_) => {
                     self.share(head.status, head.headers, body).await;
                     let shared = self.shared.clone();
-                    return ask_again(Fetcher { shared }, self.lookup.clone());
+                    return ask_again(Fetcher { shared }, self.lookup.key.clone());
                 }
             }
         }

@@ -21,12 +21,13 @@ mod wait;
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use coppice_cache::{
     coding::Coding,
     flights::{Boarding, Flights},
     freshness::Freshness,
     judge::Unstorable,
-    key::Lookup,
+    key::{Key, Lookup},
     ledger::Ledger,
     outcome::{Outcome, PassReason},
     page::Page,
@@ -67,6 +68,8 @@ pub struct Fetcher {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
+    /// Those in force.
+    routes: Arc<ArcSwap<Routes>>,
     store: Arc<Store>,
     ledger: Arc<Ledger>,
     upstream: Upstream,
@@ -220,9 +223,10 @@ impl From<Regenerated> for Ended {
 }
 
 impl Fetcher {
-    /// Fetches pages from `upstream` into `store`; at most so many `regenerations` go on at a time.
+    /// Fetches pages of `routes` from `upstream` into `store`; at most so many `regenerations` go on at a time.
     pub fn new(
         clock: Clock,
+        routes: Arc<ArcSwap<Routes>>,
         store: Arc<Store>,
         ledger: Arc<Ledger>,
         upstream: Upstream,
@@ -231,6 +235,7 @@ impl Fetcher {
         Self {
             shared: Arc::new(Shared {
                 clock,
+                routes,
                 store,
                 ledger,
                 upstream,
@@ -297,23 +302,24 @@ impl Fetcher {
         Fetched::Pass(PassReason::Unstorable(Unstorable::Vary))
     }
 
-    /// Has a new page fetched behind a stale one: at once, or when its turn comes. Asking twice changes nothing.
-    pub fn regenerate(&self, lookup: &Lookup, visited: Moment) {
-        self.enqueue(lookup, visited, false, None);
+    /// Has a new page fetched behind a stale one, under the rule that is its own by then: at once, or when its turn comes.
+    /// Asking twice changes nothing.
+    pub fn regenerate(&self, key: &Arc<Key>, visited: Moment) {
+        self.enqueue(key, visited, false, None);
     }
 
     /// [`Fetcher::regenerate`], and what came of it. An error: there was no room in the queue.
-    pub(crate) fn regenerate_and_tell(&self, lookup: &Lookup, visited: Moment) -> oneshot::Receiver<Ended> {
+    pub(crate) fn regenerate_and_tell(&self, key: &Arc<Key>, visited: Moment) -> oneshot::Receiver<Ended> {
         let (tell, told) = oneshot::channel();
-        self.enqueue(lookup, visited, false, Some(tell));
+        self.enqueue(key, visited, false, Some(tell));
         told
     }
 
     /// Has a page fetched before a visitor asks, behind all regenerations; nothing is done where a fresh one is stored. An
     /// error: there was no room in the queue.
-    pub(crate) fn prerender(&self, lookup: &Lookup) -> oneshot::Receiver<Ended> {
+    pub(crate) fn prerender(&self, key: &Arc<Key>) -> oneshot::Receiver<Ended> {
         let (tell, told) = oneshot::channel();
-        self.enqueue(lookup, Moment::default(), true, Some(tell));
+        self.enqueue(key, Moment::default(), true, Some(tell));
         told
     }
 
@@ -412,15 +418,20 @@ impl Fetcher {
         }
     }
 
-    fn enqueue(&self, lookup: &Lookup, visited: Moment, cold: bool, tell: Option<oneshot::Sender<Ended>>) {
-        let first = self.shared.queue.lock().push(lookup, visited, cold, tell);
+    /// The look-up of a page under the rule that is its own now, for whoever has waited since it was asked for.
+    fn revisit(&self, key: &Arc<Key>) -> Option<Lookup> {
+        self.shared.routes.load().revisit(key)
+    }
+
+    fn enqueue(&self, key: &Arc<Key>, visited: Moment, cold: bool, tell: Option<oneshot::Sender<Ended>>) {
+        let first = self.shared.queue.lock().push(key, visited, cold, tell);
         if let Some(first) = first {
             let fetcher = self.clone();
             tokio::spawn(async move {
                 let mut next = Some(first);
                 while let Some(job) = next {
                     let outcome = fetcher.regenerate_now(&job).await;
-                    next = fetcher.shared.queue.lock().pop(&job.lookup.key);
+                    next = fetcher.shared.queue.lock().pop(&job.key);
                     job.tell(outcome);
                 }
             });
@@ -428,7 +439,10 @@ impl Fetcher {
     }
 
     async fn regenerate_now(&self, job: &Job) -> Ended {
-        let (shared, lookup) = (&self.shared, &job.lookup);
+        let Some(lookup) = self.revisit(&job.key) else {
+            return Regenerated::Gone.into();
+        };
+        let shared = &self.shared;
         let page = shared.store.find(&lookup.key, &lookup.plan);
         if page.is_none() && !job.cold {
             return Regenerated::Gone.into();
@@ -439,7 +453,7 @@ impl Fetcher {
             Verdict::Stale { regenerate: false } => return Regenerated::Failed.into(),
             Verdict::Stale { .. } | Verdict::Wait { .. } | Verdict::Fetch => {}
         }
-        match self.board(lookup, true) {
+        match self.board(&lookup, true) {
             Place::Pass(_) => Regenerated::Refused.into(),
             Place::There(_) => Regenerated::Done.into(),
             Place::Aboard(boarded) => ended(boarded).await,

@@ -2,10 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, mem, num::NonZeroU16, sync::Arc};
 
-use coppice_cache::{
-    key::{Key, Lookup},
-    time::Moment,
-};
+use coppice_cache::{key::Key, time::Moment};
 use tokio::sync::oneshot;
 
 use super::{Ended, Turn};
@@ -26,7 +23,7 @@ pub(super) struct Queue {
 /// A regeneration.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) lookup: Lookup,
+    pub(super) key: Arc<Key>,
     /// The page's last visit: the hottest goes first.
     visited: Moment,
     /// It is fetched even if nothing is stored that it would take the place of.
@@ -58,32 +55,32 @@ impl Queue {
     /// until that gives nothing.
     pub(super) fn push(
         &mut self,
-        lookup: &Lookup,
+        key: &Arc<Key>,
         visited: Moment,
         cold: bool,
         tell: Option<oneshot::Sender<Ended>>,
     ) -> Option<Job> {
-        if let Some(job) = self.waiting.get_mut(&*lookup.key) {
+        if let Some(job) = self.waiting.get_mut(&**key) {
             job.visited = job.visited.max(visited);
             job.cold |= cold;
             job.told.extend(tell);
             return None;
         }
         // If a purge has overtaken the one that goes on, the sweep asks, or the next visit.
-        if tell.is_none() && self.running.contains(&lookup.key) {
+        if tell.is_none() && self.running.contains(key) {
             return None;
         }
         let job = Job {
-            lookup: lookup.clone(),
+            key: key.clone(),
             visited,
             cold,
             told: tell.into_iter().collect(),
         };
         if self.running.len() < self.at_once {
-            self.running.push(job.lookup.key.clone());
+            self.running.push(job.key.clone());
             return Some(job);
         }
-        self.waiting.insert(job.lookup.key.clone(), job);
+        self.waiting.insert(job.key.clone(), job);
         if self.waiting.len() > MAX_WAITING {
             self.drop_coldest();
         }
@@ -96,9 +93,9 @@ impl Queue {
             self.running.swap_remove(at);
         }
         let hottest = self.waiting.values().max_by_key(|job| job.visited);
-        let key = hottest.map(|job| job.lookup.key.clone());
+        let key = hottest.map(|job| job.key.clone());
         let job = key.and_then(|key| self.waiting.remove(&*key))?;
-        self.running.push(job.lookup.key.clone());
+        self.running.push(job.key.clone());
         Some(job)
     }
 
@@ -114,7 +111,7 @@ impl Queue {
     pub(super) fn next(&self, most: usize) -> Vec<Arc<Key>> {
         let mut jobs: Vec<_> = self.waiting.values().collect();
         jobs.sort_by_key(|job| Reverse(job.visited));
-        jobs.iter().take(most).map(|job| job.lookup.key.clone()).collect()
+        jobs.iter().take(most).map(|job| job.key.clone()).collect()
     }
 
     /// Number that wait.
@@ -125,9 +122,7 @@ impl Queue {
     /// Somebody who counts is waiting for the jobs with `told`, and hands in few at a time: those stay.
     fn drop_coldest(&mut self) {
         let unheard = self.waiting.values().filter(|job| job.told.is_empty());
-        let coldest = unheard
-            .min_by_key(|job| job.visited)
-            .map(|job| job.lookup.key.clone());
+        let coldest = unheard.min_by_key(|job| job.visited).map(|job| job.key.clone());
         if let Some(key) = coldest {
             mem::drop(self.waiting.remove(&*key));
         }

@@ -80,7 +80,7 @@ async fn not_fresh(
     match (verdict, page) {
         (Verdict::Stale { regenerate }, Some(page)) => {
             if regenerate {
-                site.fetcher.regenerate(&lookup, site.clock.now());
+                site.fetcher.regenerate(&lookup.key, site.clock.now());
             }
             answers(site, &lookup, request.headers()).stale(&page, None)
         }

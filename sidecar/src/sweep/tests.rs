@@ -43,12 +43,12 @@ fn mk_sweep(pages: usize) -> Sweep {
         clock,
         fetcher: Fetcher::new(
             clock,
+            Arc::default(),
             store,
             Arc::new(Ledger::new()),
             Upstream::new("a.test:80"),
             NonZeroU16::MIN,
         ),
-        routes: Arc::default(),
         reports: Arc::default(),
     }
 }

@@ -74,10 +74,11 @@ pub fn routes(name: &str, rule: Rule, timeout: Duration) -> Routes {
     Routes::compile(&config).unwrap()
 }
 
-fn fetcher(clock: Clock, app: &str, regenerations: u16) -> Fetcher {
+fn fetcher(clock: Clock, routes: Arc<ArcSwap<Routes>>, app: &str, regenerations: u16) -> Fetcher {
     let (store, ledger) = (Store::new(64 << 20), Arc::new(Ledger::new()));
     Fetcher::new(
         clock,
+        routes,
         store,
         ledger,
         Upstream::new(app),
@@ -99,7 +100,7 @@ impl Rig {
     pub async fn regenerating(regenerations: u16) -> Self {
         let (address, asked) = Self::app().await;
         let rig = Self::before(&address, asked, |_| (), Duration::from_secs(30));
-        let fetcher = fetcher(rig.clock, &address, regenerations);
+        let fetcher = fetcher(rig.clock, rig.routes.clone(), &address, regenerations);
         Self { fetcher, ..rig }
     }
 
@@ -127,10 +128,11 @@ impl Rig {
         let mut rule = rule();
         change(&mut rule);
         let clock = Clock::start();
+        let routes = Arc::new(ArcSwap::from_pointee(routes("shop", rule, timeout)));
         Self {
             clock,
-            routes: Arc::new(ArcSwap::from_pointee(routes("shop", rule, timeout))),
-            fetcher: fetcher(clock, address, 10),
+            routes: routes.clone(),
+            fetcher: fetcher(clock, routes, address, 10),
             asked,
         }
     }

@@ -35,6 +35,7 @@ async fn a_flight_that_crashes_keeps_nobody_waiting() {
     let upstream = Upstream::new(&app.local_addr().unwrap().to_string());
     let fetcher = Fetcher::new(
         Clock::start(),
+        Arc::default(),
         Store::new(1 << 20),
         Arc::new(Ledger::new()),
         upstream,
