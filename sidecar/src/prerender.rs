@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! set(routes) ──► entries that were not there before ──► a task each ──► the regenerations' queue, behind all of them
-//!            └──► entries that are gone: their tasks end       └── the app is not up: again after 1, 2, 4 … 60 s
+//!            └──► entries that are gone: their tasks end       └── the app is not up, or there is no room: again after
+//!                                                                  1, 2, 4 … 60 s
 //! ```
 //!
 //! Nothing waits for any of it.
@@ -22,7 +23,7 @@ use crate::fetch::{Fetcher, Regenerated};
 
 /// So many of these wait in the queue beside those that go on: what purges ask for never stands behind a long list.
 const AHEAD: usize = 6;
-/// An app that is not up is asked again after so long, and then after twice the time …
+/// An app that is not up, or whose answer found no room, is asked again after so long, and then after twice the time …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … up to this.
 const LAST_PAUSE: Duration = Duration::from_mins(1);
@@ -87,7 +88,10 @@ impl Work {
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
                 Ok(Regenerated::Refused) => {
-                    tracing::info!(path = key.path(), "a page to prerender is not one to store");
+                    tracing::info!(
+                        path = key.path(),
+                        "the app's answer for a page to prerender is not one to store"
+                    );
                     return;
                 }
                 // Or its rule passes everything through.

@@ -198,7 +198,7 @@ pub enum Regenerated {
     Overtaken,
     /// The page, or its route, is no longer there: nothing is to be done.
     Gone,
-    /// The app failed: the old page stays.
+    /// The app failed, or nobody learned what it answers: the old page stays, and the next try may bring a new one.
     Failed,
     /// The app's answer was not one to store: the old page stays.
     Refused,
@@ -454,7 +454,8 @@ impl Fetcher {
             Verdict::Stale { .. } | Verdict::Wait { .. } | Verdict::Fetch => {}
         }
         match self.board(&lookup, true) {
-            Place::Pass(_) => Regenerated::Refused.into(),
+            // It is another flight that takes no more.
+            Place::Pass(_) => Regenerated::Failed.into(),
             Place::There(_) => Regenerated::Done.into(),
             Place::Aboard(boarded) => ended(boarded).await,
         }

@@ -197,6 +197,10 @@ pub(super) async fn ended(mut boarded: Boarded) -> Ended {
     let outcome = match last.as_deref() {
         Ok(Phase::Landed { stored: true, .. }) => Regenerated::Done,
         Ok(Phase::Landed { stored: false, .. }) => Regenerated::Overtaken,
+        // No word on the answer, which may be one to store when there is room, or the app has caught up.
+        Ok(Phase::Unstorable(Unstorable::NoRoom | Unstorable::Fault | Unstorable::Outdated)) => {
+            Regenerated::Failed
+        }
         Ok(Phase::Unstorable(_) | Phase::Kept(_)) => Regenerated::Refused,
         _ => Regenerated::Failed,
     };
