@@ -26,6 +26,9 @@ use crate::body::BoxError;
 
 /// How far a paced flight reads ahead of its slowest reader, in bytes.
 const WINDOW: u64 = 128 << 10;
+/// What arrives in smaller pieces than this is copied together, in bytes: for itself each would hold the whole buffer that it
+/// was read into, and a place in the list.
+const PIECE: usize = 16 << 10;
 
 /// A body that arrives, and those who read it.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Tee {
 struct Inner {
     /// In order, without gaps; the first begins at `from`.
     chunks: VecDeque<Chunk>,
+    /// What has arrived after these, in small pieces: at most [`PIECE`]. Readers get copies of it.
+    tail: Vec<u8>,
     /// What lies before this has gone: only where `paced`.
     from: u64,
     /// Bytes that have arrived.
@@ -100,6 +105,7 @@ impl Tee {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 chunks: VecDeque::new(),
+                tail: Vec::new(),
                 from: 0,
                 arrived: 0,
                 visible: 0,
@@ -146,11 +152,7 @@ impl Tee {
         if !room && !inner.paced {
             return Err((bytes, NoRoom));
         }
-        let at = inner.arrived;
-        inner.arrived += bytes.len() as u64;
-        if !bytes.is_empty() {
-            inner.chunks.push_back(Chunk { at, bytes });
-        }
+        inner.append(bytes);
         if inner.promised == Some(inner.arrived) && !inner.paced {
             return Ok(());
         }
@@ -232,6 +234,7 @@ impl Tee {
         let mut inner = self.inner.lock();
         inner.end = Some(End::BrokenOff);
         inner.chunks.clear();
+        inner.tail = Vec::new();
         inner.room = None;
         let wakers = inner.wakers();
         drop(inner);
@@ -268,11 +271,37 @@ impl Inner {
             .collect()
     }
 
+    fn append(&mut self, bytes: Bytes) {
+        if self.tail.len() + bytes.len() > PIECE {
+            let at = self.tail_at();
+            let bytes = Bytes::from(mem::take(&mut self.tail));
+            self.hold(Chunk { at, bytes });
+        }
+        let at = self.arrived;
+        self.arrived += bytes.len() as u64;
+        if bytes.len() < PIECE {
+            self.tail.extend_from_slice(&bytes);
+        } else {
+            self.hold(Chunk { at, bytes });
+        }
+    }
+
+    fn hold(&mut self, chunk: Chunk) {
+        if !chunk.bytes.is_empty() {
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    fn tail_at(&self) -> u64 {
+        self.arrived - self.tail.len() as u64
+    }
+
     fn compact(&mut self) -> Bytes {
         let mut whole = BytesMut::with_capacity(self.arrived as usize);
         for chunk in mem::take(&mut self.chunks) {
             whole.extend_from_slice(&chunk.bytes);
         }
+        whole.extend_from_slice(&mem::take(&mut self.tail));
         let whole = whole.freeze();
         if !whole.is_empty() {
             self.chunks.push_back(Chunk {
@@ -293,7 +322,10 @@ impl Inner {
         while self.chunks.front().is_some_and(|chunk| chunk.end() <= slowest) {
             self.chunks.pop_front();
         }
-        self.from = self.chunks.front().map_or(self.arrived, |chunk| chunk.at);
+        if slowest >= self.arrived {
+            self.tail.clear();
+        }
+        self.from = (self.chunks.front()).map_or_else(|| self.tail_at(), |chunk| chunk.at);
         let held = self.arrived - self.from + self.around;
         if let Some(room) = &mut self.room {
             room.shrink_to(held);
@@ -302,11 +334,16 @@ impl Inner {
 
     fn chunk(&self, at: u64) -> Option<Bytes> {
         let most = self.visible.checked_sub(at).filter(|most| *most > 0)?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if let Some(skip) = at.checked_sub(self.tail_at()) {
+            let bytes = self.tail.get(skip as usize..)?;
+            return Some(Bytes::copy_from_slice(&bytes[..bytes.len().min(most)]));
+        }
         let index = self.chunks.partition_point(|chunk| chunk.end() <= at);
         let chunk = self.chunks.get(index)?;
         let skip = at.checked_sub(chunk.at)?;
         let mut bytes = chunk.bytes.slice(skip as usize..);
-        bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        bytes.truncate(most);
         Some(bytes)
     }
 }
@@ -392,139 +429,4 @@ impl Drop for TeeBody {
 }
 
 #[cfg(test)]
-mod tests {
-    use coppice_cache::store::Store;
-    use http_body_util::BodyExt;
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const CHUNK: usize = 64 << 10;
-
-    fn tee(budget: u64) -> (Arc<Tee>, Arc<Store>) {
-        let store = Store::new(budget);
-        (Tee::new(store.reserve()), store)
-    }
-
-    fn chunk(byte: u8) -> Bytes {
-        vec![byte; CHUNK].into()
-    }
-
-    async fn frame(body: &mut TeeBody) -> Option<Result<Bytes, BoxError>> {
-        let frame = body.frame().await?;
-        Some(frame.map(|frame| frame.into_data().unwrap()))
-    }
-
-    #[tokio::test]
-    async fn tee_shares_chunks_and_ends_in_one_piece() {
-        let (tee, store) = tee(16 << 20);
-        let mut early = tee.attach().unwrap();
-        let sent = chunk(1);
-        tee.push(sent.clone()).unwrap();
-        let got = frame(&mut early).await.unwrap().unwrap();
-        assert_eq!(got.as_ptr(), sent.as_ptr(), "no copy for a reader");
-        tee.push(chunk(2)).unwrap();
-        assert_eq!(store.bytes(), 2 * CHUNK as u64);
-        let whole = tee.finish().unwrap();
-        assert_eq!(whole.len(), 2 * CHUNK);
-        assert_eq!(frame(&mut early).await.unwrap().unwrap(), chunk(2));
-        assert!(futures::poll!(Box::pin(frame(&mut early))).is_pending());
-        tee.reveal();
-        assert!(frame(&mut early).await.is_none());
-        // Who comes after the end reads the piece that is stored.
-        let mut late = tee.attach().unwrap();
-        assert_eq!(late.size_hint().exact(), Some(2 * CHUNK as u64));
-        assert_eq!(frame(&mut late).await.unwrap().unwrap().as_ptr(), whole.as_ptr());
-        tee.release_room();
-        assert_eq!(store.bytes(), 0);
-    }
-
-    #[tokio::test]
-    async fn tee_holds_back_what_completes_a_body_until_it_is_stored() {
-        let (tee, _store) = tee(16 << 20);
-        tee.promise(Some(2 * CHUNK as u64));
-        let mut reader = tee.attach().unwrap();
-        tee.push(chunk(1)).unwrap();
-        assert_eq!(frame(&mut reader).await.unwrap().unwrap(), chunk(1));
-        tee.push(chunk(2)).unwrap();
-        assert!(futures::poll!(Box::pin(frame(&mut reader))).is_pending());
-        let mut late = tee.attach().unwrap();
-        tee.finish().unwrap();
-        assert_eq!(frame(&mut late).await.unwrap().unwrap(), chunk(1));
-        assert!(futures::poll!(Box::pin(frame(&mut reader))).is_pending());
-        tee.reveal();
-        for mut reader in [reader, late] {
-            assert_eq!(frame(&mut reader).await.unwrap().unwrap(), chunk(2));
-            assert!(frame(&mut reader).await.is_none());
-        }
-    }
-
-    #[tokio::test]
-    async fn tee_breaks_off_for_all() {
-        let (tee, store) = tee(16 << 20);
-        let mut reader = tee.attach().unwrap();
-        tee.push(chunk(1)).unwrap();
-        tee.break_off();
-        assert!(frame(&mut reader).await.unwrap().is_err());
-        assert!(frame(&mut tee.attach().unwrap()).await.unwrap().is_err());
-        assert_eq!(store.bytes(), 0);
-    }
-
-    #[tokio::test]
-    async fn tee_without_room_is_paced_by_its_reader() {
-        let (tee, store) = tee(4 * CHUNK as u64);
-        let mut reader = tee.attach().unwrap();
-        tee.push(chunk(1)).unwrap();
-        tee.push(chunk(2)).unwrap();
-        let (refused, NoRoom) = tee.push(chunk(3)).unwrap_err();
-        tee.pace();
-        tee.push(refused).unwrap();
-        assert!(tee.attach().is_none(), "nobody joins");
-        // More than the window is ahead: the app waits until the reader has read on.
-        let mut waiting = Box::pin(tee.keep_pace());
-        assert!(futures::poll!(&mut waiting).is_pending());
-        for byte in 1..=3 {
-            assert_eq!(frame(&mut reader).await.unwrap().unwrap(), chunk(byte));
-        }
-        assert!(waiting.await);
-        assert_eq!(store.bytes(), 0, "what was read has gone");
-        assert_eq!(tee.finish(), None, "and is not stored");
-        tee.reveal();
-        assert!(frame(&mut reader).await.is_none());
-        drop(reader);
-        assert!(!tee.keep_pace().await, "nobody reads");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tee_cuts_the_reader_that_keeps_others_waiting() {
-        let (tee, _store) = tee(16 << 20);
-        let (mut fast, mut slow) = (tee.attach().unwrap(), tee.attach().unwrap());
-        tee.pace();
-        for byte in 0..4 {
-            tee.push(chunk(byte)).unwrap();
-            frame(&mut fast).await.unwrap().unwrap();
-        }
-        assert!(
-            timeout(std::time::Duration::from_secs(1), tee.keep_pace())
-                .await
-                .is_err()
-        );
-        tee.cut_slowest();
-        assert!(tee.keep_pace().await);
-        assert!(
-            frame(&mut slow).await.unwrap().is_err(),
-            "it never ends as if it were whole"
-        );
-        // The other one is alone now, and has its time.
-        for byte in 4..8 {
-            tee.push(chunk(byte)).unwrap();
-        }
-        tee.cut_slowest();
-        for byte in 4..8 {
-            assert_eq!(frame(&mut fast).await.unwrap().unwrap(), chunk(byte));
-        }
-        tee.finish();
-        tee.reveal();
-        assert!(frame(&mut fast).await.is_none());
-    }
-}
+mod tests;
