@@ -16,7 +16,7 @@ use bytes::Bytes;
 use coppice_sidecar::serve::Limits;
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use support::{answering, app, before, nobody, settings, soon, start};
+use support::{HANG, answering, app, before, nobody, settings, soon, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc},
@@ -439,7 +439,7 @@ async fn a_connection_that_the_app_was_about_to_close_is_no_failure() {
 
 /// Has three connections to the app idle, each of which the app ends, after `pause`, when it is used again. Then one more
 /// request, which a new connection gets; what the visitor gets, and how often the app was asked in vain.
-async fn on_a_connection_that_ends(pause: Duration) -> (String, usize) {
+async fn on_a_connection_that_ends(pause: Duration, patience: Duration) -> (String, usize) {
     let idle = Arc::new(tokio::sync::Barrier::new(3));
     let (connections, in_vain) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let counted = in_vain.clone();
@@ -462,7 +462,7 @@ async fn on_a_connection_that_ends(pause: Duration) -> (String, usize) {
     })
     .await;
     let limits = Limits {
-        patience: Duration::from_secs(1),
+        patience,
         ..Limits::default()
     };
     let sidecar = start(settings(app), limits);
@@ -474,14 +474,15 @@ async fn on_a_connection_that_ends(pause: Duration) -> (String, usize) {
 
 #[tokio::test]
 async fn a_request_is_repeated_once_and_over_a_new_connection() {
-    let (answer, in_vain) = on_a_connection_that_ends(Duration::ZERO).await;
+    let (answer, in_vain) = on_a_connection_that_ends(Duration::ZERO, HANG).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(in_vain, 1);
 }
 
 #[tokio::test]
 async fn a_request_that_is_repeated_has_no_more_time_than_another() {
-    let (answer, in_vain) = on_a_connection_that_ends(Duration::from_millis(700)).await;
+    let (answer, in_vain) =
+        on_a_connection_that_ends(Duration::from_millis(700), Duration::from_secs(1)).await;
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
     assert_eq!(in_vain, 1);
 }
