@@ -11,6 +11,7 @@
 mod content;
 mod lent;
 mod marks;
+mod standing;
 mod tags;
 
 use std::{
@@ -69,6 +70,8 @@ struct Head {
     status: StatusCode,
     tagged: bool,
     compressible: bool,
+    /// Where the store has it: see [`Page::enter`].
+    standing: AtomicU8,
     /// What its last visitor was answered with; for people to look at.
     outcome: AtomicU8,
     /// The strongest strategy that matched since the stamp. Only ever rises.
@@ -154,6 +157,7 @@ impl Page {
             status: parts.status,
             tagged: parts.tagged,
             compressible: parts.compressible,
+            standing: AtomicU8::new(0),
             outcome: AtomicU8::new(0),
             effect: AtomicU8::new(0),
             codings: AtomicU8::new(0),
@@ -457,6 +461,7 @@ impl Head {
             owner: self.owner.clone(),
             content: self.content.clone(),
             extra: self.extra.clone(),
+            standing: AtomicU8::new(0),
             outcome: AtomicU8::new(0),
             effect: AtomicU8::new(0),
             codings: AtomicU8::new(encodings.fold(0, |set, own| set | tried(own.coding))),

@@ -4,13 +4,14 @@
 //! find(key, plan)       ──► the page, brought under the plan in force
 //! insert(page)          ──► replaces an older page, never a newer one
 //! candidates(lines)     ──► the pages that purges may select, where these name them: `index.rs`
-//! reserve(bytes)        ──► room for a flight in the air; pages make way
+//! reserve(bytes)        ──► room for a flight in the air; pages make way, and what has left but is still read counts
 //! ```
 //!
 //! This file is the only one that knows where pages are kept: a second tier goes behind [`Store::find`] and
 //! [`Store::insert`], and what it cannot give is a miss.
 
 pub(crate) mod index;
+mod lingering;
 
 use std::{
     hash::{Hash, Hasher},
@@ -21,9 +22,11 @@ use ahash::RandomState;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
-use smallvec::SmallVec;
 
-use self::index::{Index, WithId};
+use self::{
+    index::{Index, WithId},
+    lingering::{Leaving, Lingering},
+};
 use crate::{
     coding::Coding,
     key::{Key, Selection},
@@ -92,6 +95,7 @@ impl Equivalent<Stored> for Key {
 struct Registers {
     variants: Arc<Mutex<Variants>>,
     index: Arc<Mutex<Index>>,
+    lingering: Lingering,
 }
 
 impl Registers {
@@ -105,13 +109,12 @@ impl Registers {
 }
 
 impl Lifecycle<Stored, Page> for Registers {
-    /// Freed when the cache has let go of its locks.
-    type RequestState = SmallVec<[Page; 2]>;
+    type RequestState = Leaving;
 
     /// It was evicted, or another takes its place, which is noted afterwards.
     fn on_evict(&self, state: &mut Self::RequestState, _key: Stored, page: Page) {
         self.forget(&page);
-        state.push(page);
+        state.add(page, &self.lingering);
     }
 }
 
@@ -235,12 +238,16 @@ impl Store {
     /// Puts a page in the place of what is stored under its key; for who is `writing`.
     fn place(&self, page: &Page) {
         let stored = || Stored(page.clone());
+        if let Some(old) = self.pages.peek(&stored()) {
+            old.hand_on(page);
+        }
         self.pages.insert(stored(), page.clone());
         // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new
         // it goes before others.
         if !self.pages.contains_key(&stored()) {
             self.pages.insert(stored(), page.clone());
         }
+        page.enter();
         self.registers.index.lock().add(page);
         if page.is_variant() {
             let key = page.key();
@@ -252,7 +259,11 @@ impl Store {
             let others = crowd.iter().flatten().filter(|other| **other != key);
             if let Some(coldest) = others.min_by_key(|key| visited(key)) {
                 match self.pages.remove(&**coldest) {
-                    Some((_, coldest)) => self.registers.forget(&coldest),
+                    Some((stored, coldest)) => {
+                        drop(stored);
+                        self.registers.forget(&coldest);
+                        self.registers.lingering.add(coldest);
+                    }
                     None => self.registers.variants.lock().forget(coldest),
                 }
             }
@@ -260,6 +271,7 @@ impl Store {
         // The cache may have evicted it again meanwhile, and has said so before it was noted.
         if !self.pages.contains_key(&stored()) {
             self.registers.forget(page);
+            self.registers.lingering.add(page.clone());
         }
     }
 
@@ -274,7 +286,9 @@ impl Store {
             return false;
         }
         let encoded = stored.with(coding, body);
-        let fits = self.fits(encoded.weight());
+        let more = encoded.weight().saturating_sub(stored.weight());
+        drop(stored);
+        let fits = self.fits(encoded.weight()) && self.has_room(&self.flights.lock(), more);
         if fits {
             self.place(&encoded);
         }
@@ -329,17 +343,25 @@ impl Store {
     pub fn remove(&self, page: &Page) -> bool {
         let _writing = self.writing.lock();
         let stored = |stored: &Page| stored.is(page);
-        let removed = self.pages.remove_if(&Stored(page.clone()), stored).is_some();
-        if removed {
-            self.registers.forget(page);
-        }
-        removed
+        let removed = self.pages.remove_if(&Stored(page.clone()), stored);
+        let Some((key, removed)) = removed else {
+            return false;
+        };
+        drop(key);
+        self.registers.forget(page);
+        // By the caller at least, for a moment.
+        self.registers.lingering.add(removed);
+        true
     }
 
     /// Drops all pages.
     pub fn clear(&self) {
         let _writing = self.writing.lock();
+        let pages: Vec<_> = self.pages().collect();
         self.pages.clear();
+        for page in pages {
+            self.registers.lingering.add(page);
+        }
         self.registers.variants.lock().clear();
         self.registers.index.lock().clear();
     }
@@ -387,10 +409,10 @@ impl Store {
         self.pages.is_empty()
     }
 
-    /// Bytes that pages and flights take of the budget.
+    /// Bytes that pages and flights take of the budget, and those that are stored no more and that somebody still holds.
     pub fn bytes(&self) -> u64 {
         let flights = self.flights.lock();
-        self.pages.weight() + flights.reserved
+        self.pages.weight() + flights.reserved + self.registers.lingering.bytes_exactly()
     }
 
     /// The budget, in bytes.
@@ -410,6 +432,17 @@ impl Store {
         (self.budget / STEPS).max(1)
     }
 
+    /// So many bytes more are within the budget. What pages may take is: only what lingers, which nothing makes leave, can
+    /// make it too much.
+    fn has_room(&self, flights: &Flights, more: u64) -> bool {
+        let lingering = &self.registers.lingering;
+        let fits = |lingering| {
+            lingering == 0 || self.pages.weight() + flights.reserved + lingering + more <= self.budget
+        };
+        fits(lingering.bytes()) || fits(lingering.bytes_exactly())
+    }
+
+    /// How far the border is moved for what flights have reserved, and for what lingers.
     fn steps(&self, reserved: u64) -> u64 {
         reserved
             .saturating_sub(self.budget / FLIGHTS_OWN)
@@ -419,21 +452,27 @@ impl Store {
     fn take(&self, bytes: u64) -> bool {
         let mut flights = self.flights.lock();
         let reserved = flights.reserved.saturating_add(bytes);
-        if reserved > self.budget / FLIGHTS_SHARE {
+        let others = reserved.saturating_add(self.registers.lingering.bytes());
+        if others > self.budget / FLIGHTS_SHARE
+            && reserved.saturating_add(self.registers.lingering.bytes_exactly()) > self.budget / FLIGHTS_SHARE
+        {
             return false;
         }
-        flights.reserved = reserved;
-        let steps = self.steps(reserved);
+        let steps = self.steps(others);
         if steps > flights.steps {
             self.move_border(&mut flights, steps);
         }
-        true
+        let room = self.has_room(&flights, bytes);
+        if room {
+            flights.reserved = reserved;
+        }
+        room
     }
 
     fn give_back(&self, bytes: u64) {
         let mut flights = self.flights.lock();
         flights.reserved = flights.reserved.saturating_sub(bytes);
-        let steps = self.steps(flights.reserved);
+        let steps = self.steps(flights.reserved + self.registers.lingering.bytes());
         // One step is kept back, so that a flight on the border does not move it to and fro.
         if steps == 0 && flights.steps > 0 || steps + 1 < flights.steps {
             self.move_border(&mut flights, steps);

@@ -167,3 +167,24 @@ async fn old_page_is_as_old_as_its_head() {
     assert_eq!((got.outcome(), got.body.as_str()), ("HIT", "half"));
     assert!(got.header("age").parse::<u64>().unwrap() >= 1, "{got:?}");
 }
+
+/// Whoever reads a page slowly holds it, also once it is stored no more: that is memory, and counts.
+#[tokio::test]
+async fn old_page_counts_as_long_as_somebody_reads_it() {
+    let mut rig = Rig::new().await;
+    let visitor = rig.wait("/a", None);
+    let text = "x".repeat(100_000);
+    let mut app = rig.asked().await;
+    app.head(support::rig::CHUNKED).await;
+    let streamed = support::rig::streamed(soon(visitor).await.unwrap());
+    app.chunk(&text).await;
+    app.chunk("").await;
+    rig.stored("/a").await;
+    rig.landed().await;
+    let store = rig.fetcher.store().clone();
+    store.clear();
+    assert!(store.is_empty());
+    assert!(store.bytes() >= 100_000, "{}", store.bytes());
+    assert_eq!(support::rig::read(streamed).await.unwrap(), text);
+    support::until("nothing is held", async || store.bytes() == 0).await;
+}

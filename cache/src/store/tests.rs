@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -110,6 +112,43 @@ fn store_drops_pages_that_the_rule_would_not_store_any_more() {
     }
 }
 
+/// What has left the store and is still read is in memory.
+#[test]
+fn store_counts_what_somebody_holds_and_takes_no_more_than_the_rest() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    let mut held = Vec::new();
+    let mut number = 0;
+    // Who holds every page of it.
+    loop {
+        let page = mk_page(&plan, &format!("/{number}"), 0, 50_000);
+        let mut room = store.reserve();
+        if !room.grow(page.weight()) {
+            break;
+        }
+        store.insert(&page);
+        drop(room);
+        held.push(page.body());
+        number += 1;
+        assert!(store.bytes() <= store.budget(), "{} pages", held.len());
+        assert!(held.len() < 100, "it is never full");
+    }
+    assert!(held.len() * 50_000 > MIB as usize / 2, "{}", held.len());
+    held.clear();
+    assert!(store.reserve().grow(60_000));
+    number += 1;
+    put(&store, &plan, &format!("/{}", number - 1), 0, 50_000);
+    // A page that others of its kind take the place of lives on in them.
+    let body = store.get(&mk_key(&format!("/{}", number - 1))).unwrap().body();
+    let before = store.bytes();
+    let page = store.get(&mk_key(&format!("/{}", number - 1))).unwrap();
+    assert!(store.encode(&page, Coding::Gzip, vec![0; 10].into()));
+    drop(page);
+    assert!(store.bytes() < before + 1000, "{before} {}", store.bytes());
+    drop(body);
+    store.clear();
+    assert_eq!(store.bytes(), 0);
+}
+
 #[test]
 fn store_drops_pages_of_another_route() {
     let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
@@ -145,12 +184,15 @@ fn store_weighs_a_page_with_its_encodings() {
     assert!(store.encode(&page, Coding::Gzip, vec![1; 1000].into()));
     // Work that began before there was the other encoding.
     assert!(store.encode(&page, Coding::Zstd, vec![2; 500].into()));
+    drop(page);
     assert_eq!(encoded(&store, "/a"), [Coding::Zstd, Coding::Gzip]);
     let more = store.bytes() - before;
     assert!((1500..1950).contains(&more), "{more}");
     assert_eq!(store.bytes(), store.get(&mk_key("/a")).unwrap().weight());
     // Once more takes the place of the first.
+    let page = store.get(&mk_key("/a")).unwrap();
     assert!(store.encode(&page, Coding::Gzip, vec![1; 900].into()));
+    drop(page);
     assert_eq!(store.bytes() - before, more - 100);
 }
 
@@ -276,6 +318,9 @@ enum Step {
     Encode(usize, Coding, usize),
     Grow(usize, u64),
     Release(usize),
+    /// Somebody reads a page.
+    Hold(usize),
+    LetGo,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -288,6 +333,8 @@ fn step() -> impl Strategy<Value = Step> {
         )),
         (0..4_usize, 0..300_000_u64).prop_map(|(flight, bytes)| Step::Grow(flight, bytes)),
         (0..4_usize).prop_map(Step::Release),
+        (0..50_usize).prop_map(Step::Hold),
+        prop::bool::weighted(0.1).prop_map(|all| if all { Step::LetGo } else { Step::Hold(0) }),
     ]
 }
 
@@ -299,14 +346,27 @@ proptest! {
     fn invariant_6_the_memory_bound_holds(steps in prop::collection::vec(step(), 1..80), mib in 1..6_u64) {
         let (store, plan) = (Store::new(mib * MIB), mk_plan(|_| ()));
         let mut flights: Vec<_> = (0..4).map(|_| store.reserve()).collect();
+        // What visitors read of pages, however long ago these have left.
+        let mut held = Vec::new();
+        let mut refused = 0;
         for step in steps {
             match step {
                 Step::Put(path, length) => {
                     let page = mk_page(&plan, &format!("/{path}"), 0, length);
-                    let inserted = store.insert(&page);
-                    let found = store.get(&page.key()).is_some_and(|found| found.is(&page));
-                    prop_assert_eq!(inserted == Inserted::Stored, found);
+                    // As a flight does before it lands.
+                    let mut room = store.reserve();
+                    if room.grow(page.weight()) {
+                        let inserted = store.insert(&page);
+                        let found = store.get(&page.key()).is_some_and(|found| found.is(&page));
+                        prop_assert_eq!(inserted == Inserted::Stored, found);
+                    } else {
+                        refused += 1;
+                    }
                 }
+                Step::Hold(path) => {
+                    held.extend(store.get(&mk_key(&format!("/{path}"))).map(|page| page.body()));
+                }
+                Step::LetGo => held.clear(),
                 Step::Encode(path, coding, length) => {
                     if let Some(page) = store.get(&mk_key(&format!("/{path}"))) {
                         let added = store.encode(&page, coding, vec![0; length].into());
@@ -320,6 +380,12 @@ proptest! {
                 Step::Release(flight) => flights[flight] = store.reserve(),
             }
             prop_assert!(store.bytes() <= store.budget(), "{} of {}", store.bytes(), store.budget());
+            let bodies: BTreeMap<_, _> = held.iter().map(|body: &Bytes| (body.as_ptr(), body.len())).collect();
+            let in_hands = bodies.values().sum::<usize>() as u64;
+            prop_assert!(in_hands <= store.bytes(), "{in_hands} are not counted: {}", store.bytes());
         }
+        // Whatever was held, nothing is kept from those who come later.
+        drop((held, flights));
+        prop_assert!(store.reserve().grow(store.budget() / 2), "after {refused} refusals");
     }
 }
