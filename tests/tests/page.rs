@@ -3,7 +3,9 @@
 mod browser;
 mod laptop;
 
-use anyhow::{Result, ensure};
+use std::{collections::BTreeMap, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
 use browser::Browser;
 use laptop::{Laptop, Serving, wait};
 use serde_json::{Value, json};
@@ -18,6 +20,13 @@ spec:
     - paths: [\"/blog/[slug]\"]
       revalidate: 1h
       tags: [\"post:[slug]\"]
+";
+
+const PURGE: &str = "\
+apiVersion: coppice.dev/v1alpha1
+kind: RevalidationRequest
+metadata: { name: hello }
+spec: { tags: [\"post:hello\"], strategy: Refresh }
 ";
 
 /// Contrast of text that is too low (WCAG 2.2, 1.4.3), fields without a label, header cells without a scope.
@@ -54,6 +63,9 @@ const FAULTS: &str = r"(() => {
   return faults;
 })()";
 
+/// What the cells of a row say, by the name of their columns.
+type Row = BTreeMap<String, String>;
+
 /// A session, and a browser at its admin address.
 struct Desk {
     laptop: Serving,
@@ -80,6 +92,29 @@ impl Desk {
             Ok(browser.lock().await.run(expression).await? == json!(true))
         })
         .await
+    }
+
+    /// Waits until a row of a table has cells that are as wished, by the name of their columns; those of the row whose text
+    /// includes `words`.
+    async fn row(&mut self, table: &str, words: &str, wished: impl Fn(&Row) -> bool) -> Result<Row> {
+        let expression = format!(
+            "(() => {{ const rows = [...document.querySelectorAll('#{table} tbody tr')]; \
+             const row = rows.find((row) => row.textContent.includes('{words}')); \
+             return [...(row?.querySelectorAll('td') ?? [])].map((cell) => [cell.dataset.label, cell.textContent]); \
+             }})()"
+        );
+        let browser = tokio::sync::Mutex::new((&mut self.browser, Row::new()));
+        let what = format!("the row of {words} in {table} is as wished");
+        let waited = wait(&what, || async {
+            let mut locked = browser.lock().await;
+            let cells: Vec<(String, String)> = serde_json::from_value(locked.0.run(&expression).await?)?;
+            locked.1 = cells.into_iter().collect();
+            Ok(!locked.1.is_empty() && wished(&locked.1))
+        });
+        let waited = waited.await;
+        let (_, row) = browser.into_inner();
+        waited.with_context(|| format!("{row:?}"))?;
+        Ok(row)
     }
 
     /// Nothing in the console, no missing file, no fault for those who see little or nothing.
@@ -134,6 +169,84 @@ async fn page_keeps_itself_up_to_date_without_losing_its_place() -> Result<()> {
     ensure!(stopped == json!("no"), "{stopped}");
     desk.is_faultless().await?;
     desk.end().await
+}
+
+#[tokio::test]
+async fn page_shows_what_there_is_to_know_of_a_page() -> Result<()> {
+    let mut desk = Desk::open().await?;
+    let larger = r#"{"path": "/blog/hello", "padTo": 3072}"#;
+    desk.laptop.script(larger).await?;
+    desk.laptop.get("/blog/hello").await?;
+    let stored = Instant::now();
+    ensure!(desk.laptop.get("/blog/hello").await?.cache() == "HIT");
+    desk.goto("/").await?;
+    let row = desk.row("pages", "/blog/hello", |_| true).await?;
+    let oldest = stored.elapsed().as_secs() + 1;
+    let age = seconds(&row["Age"])?;
+    ensure!(age <= oldest, "{row:?}");
+    ensure!(row["Next regeneration"] == "in 59 min" || age == 0, "{row:?}");
+    ensure!(row["Size"].starts_with("3.0 KiB"), "{row:?}");
+    ensure!(row["Last visit"].starts_with("HIT"), "{row:?}");
+    for (column, words) in [("Status", "200"), ("Next visit", "HIT"), ("Tags", "post:hello")] {
+        ensure!(row[column] == words, "{column}: {row:?}");
+    }
+    ensure!(row["Rule"].starts_with("blog/"), "{row:?}");
+    // It goes on counting.
+    desk.row("pages", "/blog/hello", |row| {
+        seconds(&row["Age"]).is_ok_and(|later| later > age)
+    })
+    .await?;
+
+    // What was purged is said until it has been regenerated, and how many pages that were.
+    desk.laptop
+        .script(r#"{"path": "/blog/hello", "hang": true}"#)
+        .await?;
+    desk.laptop.session.save("purge.yaml", PURGE)?;
+    desk.row("pages", "/blog/hello", |row| {
+        row["Next regeneration"] == "purged (Refresh)" && row["Next visit"] == "STALE"
+    })
+    .await?;
+    let flight = desk.row("flights", "/blog/hello", |_| true).await?;
+    for (column, words) in [
+        ("Phase", "asking the app"),
+        ("Arrived", "0 B"),
+        // The sweep, which counts it.
+        ("Waiting", "1"),
+        ("Route", "blog"),
+    ] {
+        ensure!(flight[column] == words, "{column}: {flight:?}");
+    }
+    ensure!(
+        seconds(&flight["Since"])? <= stored.elapsed().as_secs(),
+        "{flight:?}"
+    );
+    let purge = desk.row("purges", "post:hello", |_| true).await?;
+    for (column, words) in [
+        ("Strategy", "Refresh"),
+        ("Selects", "tag post:hello"),
+        ("Sweep", "1 matched, 0 regenerated, 0 failed, goes on"),
+    ] {
+        ensure!(purge[column] == words, "{column}: {purge:?}");
+    }
+    desk.laptop.script(r#"{"path": "/blog/hello"}"#).await?;
+    desk.row("purges", "post:hello", |row| {
+        row["Sweep"] == "1 matched, 1 regenerated, 0 failed"
+    })
+    .await?;
+    desk.until("document.querySelector('#flights').textContent.includes('No page is being fetched')")
+        .await?;
+    desk.row("pages", "/blog/hello", |row| {
+        row["Next visit"] == "HIT" && row["Next regeneration"].starts_with("in ")
+    })
+    .await?;
+    desk.is_faultless().await?;
+    desk.end().await
+}
+
+/// What a cell says that counts seconds, as long as these are few.
+fn seconds(cell: &str) -> Result<u64> {
+    let number = cell.strip_suffix(" s").with_context(|| format!("{cell:?}"))?;
+    Ok(number.parse()?)
 }
 
 #[tokio::test]
