@@ -1,5 +1,11 @@
 //! The caching engine: pure state and pure functions. No sockets, no Kubernetes, no clock of its own: `now` and the
 //! ledger's head are arguments.
+//!
+//! ```text
+//! request ─► key (by routes) ─► store, ledger ─► verdict ─┬─► form (304, 206, a coding of the page)
+//!                                                         └─► flights ─► the app ─► judge ─► page ─► store
+//! purge ───► ledger, which every look-up and every landing asks
+//! ```
 
 pub mod cache_status;
 pub mod coding;

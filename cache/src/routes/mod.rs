@@ -1,5 +1,10 @@
 //! The routes of one sidecar, compiled: from host and path to the one rule that holds.
 //!
+//! ```text
+//! Config ─► compile.rs ─► Routes { a tree.rs of patterns for each hostname } ─ find(host, path) ─► Plan, the rule that holds
+//!                              └─► prerender.rs: the keys to fetch before a visitor asks
+//! ```
+//!
 //! [`Routes::compile`] checks a whole [`Config`] and says everything that is wrong with it; [`Routes::find`] is what
 //! each visit asks. Precedence: the exact hostname, the longest wildcard, routes for any host; among the patterns of one
 //! hostname the most specific; between equal ones the earlier route, then the earlier rule. The others are

@@ -1,5 +1,9 @@
 //! `cargo xtask images`: static binaries, each alone in an image, as OCI archives in `target/images`.
 //!
+//! ```text
+//! cargo build --target … ─► programs, static ─► archive.rs: a layer, a config, a manifest ─► target/images/*.tar
+//! ```
+//!
 //! The binaries are built with `--target`, so that their flags neither touch the ordinary build's results nor its build
 //! scripts and macros, which both share.
 

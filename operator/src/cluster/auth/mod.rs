@@ -1,5 +1,9 @@
 //! Who opens a stream: the bearer of a projected `ServiceAccount` token, checked with a TokenReview.
 //!
+//! ```text
+//! bearer ─► TokenReview for the operator's audience ─► caller ─► Identity, or the AuthError that the stream ends with
+//! ```
+//!
 //! Namespace, pod and uid are what the API server says of the token (KEP-1205, bound tokens), never what the client says.
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,10 @@
 //! The state as pages for people: plain HTML that loads nothing but its own two files, and works without the script.
+//!
+//! ```text
+//! State ───────► overview.rs ─┐
+//!                             ├─► Shell (head, navigation) ─► table.rs, text.rs: everything escaped
+//! Explanation ─► explain.rs ──┘
+//! ```
 
 mod explain;
 mod overview;
