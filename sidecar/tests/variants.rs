@@ -183,6 +183,47 @@ async fn variants_are_known_before_one_is_stored() {
     assert!(stage.site.fetcher.store().is_empty());
 }
 
+/// One variant that is for one visitor alone says nothing of the others.
+#[tokio::test]
+async fn variants_are_marked_each_for_itself() {
+    let mut stage = Stage::new().await;
+    let visit = stage.begin("GET", "/a", DE);
+    in_a_language(stage.app.asked().await, "default").await;
+    let private = "vary: accept-language\r\ncache-control: private\r\n";
+    stage
+        .app
+        .asked()
+        .await
+        .answer("200 OK", private, "nobody's")
+        .await;
+    stage.app.asked().await.page("own").await;
+    assert_eq!(end(visit).await.outcome(), "BYPASS");
+    stage.settled().await;
+
+    for headers in [EN, ""] {
+        let herd = [(); 3].map(|()| stage.begin("GET", "/a", headers));
+        let asked = stage.app.asked().await;
+        until("all wait for one flight", async || {
+            let (_, flights) = stage.site.fetcher.flights(2);
+            matches!(&flights[..], [flight] if flight.waiting == 3)
+        })
+        .await;
+        in_a_language(asked, "for all").await;
+        let mut collapsed = 0;
+        for visit in herd {
+            let got = end(visit).await;
+            assert_eq!((got.outcome(), got.body.as_str()), ("MISS", "for all"));
+            collapsed += usize::from(got.cache_status().contains("collapsed"));
+        }
+        assert_eq!(collapsed, 2);
+        stage.settled().await;
+        assert_eq!(stage.get_with("/a", headers).await.outcome(), "HIT");
+    }
+    let got = stage.ask("GET", "/a", DE, |asked| asked.page("own")).await;
+    assert_eq!((got.outcome(), got.body.as_str()), ("BYPASS", "own"));
+    assert!(stage.app.is_idle());
+}
+
 /// A page that is stored has been asked for by somebody, and is replaced even where that is learned from another's visit.
 #[tokio::test]
 async fn variants_learned_from_a_page_s_successor_leave_no_old_page() {
