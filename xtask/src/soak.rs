@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: a sidecar between an app and visitors that misbehave, for as long as one likes. The test behind it
-//! runs for some seconds among the unit tests; this is the same one, optimised and for minutes.
+//! runs for some seconds among the unit tests; this is the same one, optimised and for minutes. Before it, crawlers ask for
+//! far more URLs than there is room for, also further than in the unit tests.
 
 use std::process::ExitCode;
 
@@ -8,6 +9,9 @@ use clap::Args;
 
 use crate::paths::Paths;
 use crate::process;
+
+/// Distinct URLs that the crawlers ask for.
+const URLS: usize = 100_000;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -18,13 +22,25 @@ pub(crate) struct Arguments {
 
 /// The command.
 pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<ExitCode> {
-    let mut cargo = process::cargo(paths);
-    cargo
-        .args(["test", "--locked", "--release", "--package", "coppice-sidecar"])
-        .args(["--test", "soak", "--", "--nocapture"])
-        .env("COPPICE_SOAK_SECONDS", (arguments.minutes * 60).to_string());
-    let status = process::live("soak", &mut cargo, |_| ())?;
-    Ok(if status.success() {
+    let test = |name: &str, arguments: &[&str], variable: &str, value: String| {
+        let mut cargo = process::cargo(paths);
+        cargo
+            .args(["test", "--locked", "--release", "--package", "coppice-sidecar"])
+            .args(["--test", name, "--"])
+            .args(arguments)
+            .env(variable, value);
+        process::live(name, &mut cargo, |_| ()).map(|status| status.success())
+    };
+    let passed = test("hostile", &["crawl"], "COPPICE_CRAWL", URLS.to_string())? && {
+        let seconds = arguments.minutes * 60;
+        test(
+            "soak",
+            &["--nocapture"],
+            "COPPICE_SOAK_SECONDS",
+            seconds.to_string(),
+        )?
+    };
+    Ok(if passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

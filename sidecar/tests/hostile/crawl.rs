@@ -12,8 +12,8 @@ use crate::{
     world::{Seen, World},
 };
 
-/// Distinct URLs that the crawlers ask for, many times as many as there is room for. `COPPICE_CRAWL=100000` crawls further,
-/// which takes minutes.
+/// Distinct URLs that the crawlers ask for, many times as many as there is room for. `COPPICE_CRAWL=100000` crawls further:
+/// `cargo xtask soak` does.
 const URLS: usize = 5_000;
 /// Room for some hundred pages.
 const MEMORY: u64 = 1 << 20;
