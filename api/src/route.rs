@@ -194,7 +194,7 @@ pub struct Rule {
     /// Requests that pass through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bypass: Option<Bypass>,
-    /// Interval for 404 and 410. Default 10s.
+    /// Interval for 404 and 410. Default 10s. 0: none is kept, and it takes away the page that was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negative: Option<Span>,
     /// Paths fetched when a sidecar starts and when the rule appears.
@@ -207,7 +207,7 @@ pub struct Rule {
     /// Heuristic freshness (RFC 9111 section 4.2.2), only where the app decides and says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub heuristic: bool,
-    /// What is stored in spite of the app forbidding it.
+    /// What is stored in spite of the app forbidding it. Once one but `authorization` is withdrawn, what the rule has stored is dropped.
     #[serde(default, rename = "override", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::overrides")]
     pub overrides: Vec<Override>,
