@@ -386,7 +386,7 @@ impl Page {
         matches!(self.head().status, StatusCode::NOT_FOUND | StatusCode::GONE)
     }
 
-    /// It was stored by this route, under the paths, key and tags that the rule still has.
+    /// It was stored by this route, under the paths, key, tags and licences that the rule still has.
     pub fn fits(&self, plan: &Plan) -> bool {
         // The same but where the configuration has changed since.
         Arc::ptr_eq(&self.head().owner, &plan.owner) || self.head().owner.is_as(&plan.owner)
@@ -453,7 +453,7 @@ impl Page {
 }
 
 impl Head {
-    /// Of a page of the same parts, as [`Page::new`] makes it.
+    /// Of a page of the same parts, as [`Page::new`] makes it: one that is not stored yet.
     fn copy(&self) -> Self {
         let encodings = self.extra.iter().flat_map(|extra| &extra.encodings);
         Self {

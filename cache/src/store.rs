@@ -185,8 +185,9 @@ impl Store {
         self.pages.peek(key)
     }
 
-    /// The page that is stored under a key, brought under the plan in force: one of another route, or
-    /// that the rule would not store any more, is none, and one whose rule has other paths, key or tags now gets its tags anew and is checked against all lines since its stamp.
+    /// The page that is stored under a key, brought under the plan in force: one of another route, or that the rule would not
+    /// store any more, is none, and one whose rule has other paths, key or tags now gets its tags anew and is checked against
+    /// all lines since its stamp.
     pub fn find(&self, key: &Key, plan: &Plan) -> Option<Page> {
         let page = self.get(key)?;
         if page.fits(plan) {
@@ -211,6 +212,8 @@ impl Store {
         };
         match self.pages.peek(&Stored(page.clone())) {
             Some(stored) if stored.is(page) => {
+                drop(stored);
+                page.hand_on(&adopted);
                 self.place(&adopted);
                 Some(adopted)
             }
@@ -219,7 +222,8 @@ impl Store {
         }
     }
 
-    /// Stores a page. It takes the place of one that was asked for earlier, never of one that was asked for later.
+    /// Stores a page. It takes the place of one that was asked for earlier, never of one that was asked for later. Whoever
+    /// brings it has reserved room for it until then: what makes way for it may linger.
     pub fn insert(&self, page: &Page) -> Inserted {
         if !self.fits(page.weight()) {
             return Inserted::TooHeavy;
@@ -238,9 +242,6 @@ impl Store {
     /// Puts a page in the place of what is stored under its key; for who is `writing`.
     fn place(&self, page: &Page) {
         let stored = || Stored(page.clone());
-        if let Some(old) = self.pages.peek(&stored()) {
-            old.hand_on(page);
-        }
         self.pages.insert(stored(), page.clone());
         // In the place of a lighter page a heavy one may be what the cache evicts to make room for it; as one that is new
         // it goes before others.
@@ -276,7 +277,8 @@ impl Store {
     }
 
     /// Adds a page's body in a coding to what is stored, weighed anew. False: the page has gone or another has taken its
-    /// place meanwhile, which stays as it is, or the two bodies together are too heavy.
+    /// place meanwhile, which stays as it is, or the two bodies together are too heavy. Whoever made the body has reserved room
+    /// for it until then: what makes way for it may linger.
     pub fn encode(&self, page: &Page, coding: Coding, body: Bytes) -> bool {
         let _writing = self.writing.lock();
         let Some(stored) = self.pages.peek(&Stored(page.clone())) else {
@@ -286,10 +288,9 @@ impl Store {
             return false;
         }
         let encoded = stored.with(coding, body);
-        let more = encoded.weight().saturating_sub(stored.weight());
-        drop(stored);
-        let fits = self.fits(encoded.weight()) && self.has_room(&self.flights.lock(), more);
+        let fits = self.fits(encoded.weight());
         if fits {
+            stored.hand_on(&encoded);
             self.place(&encoded);
         }
         fits
@@ -452,10 +453,13 @@ impl Store {
     fn take(&self, bytes: u64) -> bool {
         let mut flights = self.flights.lock();
         let reserved = flights.reserved.saturating_add(bytes);
-        let others = reserved.saturating_add(self.registers.lingering.bytes());
-        if others > self.budget / FLIGHTS_SHARE
-            && reserved.saturating_add(self.registers.lingering.bytes_exactly()) > self.budget / FLIGHTS_SHARE
-        {
+        let lingering = &self.registers.lingering;
+        let mut others = reserved.saturating_add(lingering.bytes());
+        if others > self.budget / FLIGHTS_SHARE || self.steps(others) > flights.steps {
+            // No page makes way for what has been let go of.
+            others = reserved.saturating_add(lingering.bytes_exactly());
+        }
+        if others > self.budget / FLIGHTS_SHARE {
             return false;
         }
         let steps = self.steps(others);

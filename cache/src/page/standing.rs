@@ -26,8 +26,9 @@ impl Page {
         self.head().standing.fetch_and(!STORED, Ordering::Relaxed);
     }
 
-    /// Another takes its place, perhaps with the same bodies.
-    pub(crate) fn hand_on(&self, new: &Self) {
+    /// Another that was made of it is stored from now on, perhaps with the same bodies: they count there, and two that have
+    /// left must not hold each other.
+    pub fn hand_on(&self, new: &Self) {
         if self.has_body_of(new) {
             self.head().standing.fetch_or(HANDED_ON, Ordering::Relaxed);
         }
@@ -47,7 +48,8 @@ impl Page {
         ends
     }
 
-    /// It is not stored, and somebody beside who asks has it, or a body of it that is not another page's too.
+    /// It is not stored, and somebody beside who asks has it, or a body of it that is not another page's too. Bodies are of
+    /// the heap: nobody could tell of a static one who has it.
     fn lingers(&self) -> bool {
         let standing = self.head().standing.load(Ordering::Relaxed);
         let shares = |body: &Bytes| !body.is_unique();

@@ -10,6 +10,8 @@ use crate::page::Page;
 
 /// So many are looked at each time that somebody asks what there is.
 const LOOKED_AT: usize = 32;
+/// And so many before another one is added, so that what is held for a moment does not pile up.
+const LOOKED_AT_BEFORE: usize = 4;
 
 /// What lingers, shared by who adds to it and who counts it.
 #[derive(Debug, Clone, Default)]
@@ -50,33 +52,49 @@ impl Lingering {
     pub(super) fn add(&self, page: Page) {
         page.leave();
         let mut lingering = self.0.lock();
+        // Most are held for a moment only, by who takes them out.
+        let freed = lingering.forget(LOOKED_AT_BEFORE);
         if page.begin_to_linger() {
             lingering.bytes += page.weight();
             lingering.pages.push_back(page);
         }
+        drop(lingering);
+        drop(freed);
     }
 
-    /// What lingers, in bytes. Some of it is looked at each time, so that what has been let go of is forgotten.
+    /// What lingers, in bytes, and perhaps some that has been let go of: a part of it is looked at each time.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.lock().forget(LOOKED_AT)
+        self.look(LOOKED_AT)
     }
 
     /// [`Lingering::bytes`], after a look at all.
     pub(super) fn bytes_exactly(&self) -> u64 {
-        self.0.lock().forget(usize::MAX)
+        self.look(usize::MAX)
+    }
+
+    fn look(&self, most: usize) -> u64 {
+        let mut lingering = self.0.lock();
+        let freed = lingering.forget(most);
+        let bytes = lingering.bytes;
+        drop(lingering);
+        drop(freed);
+        bytes
     }
 }
 
 impl Pages {
-    fn forget(&mut self, most: usize) -> u64 {
+    /// Looks at so many, and returns what nobody else holds, to be freed outside the lock.
+    fn forget(&mut self, most: usize) -> Vec<Page> {
+        let mut freed = Vec::new();
         for _ in 0..most.min(self.pages.len()) {
             let Some(page) = self.pages.pop_front() else { break };
             if page.ends_to_linger() {
                 self.bytes -= page.weight();
+                freed.push(page);
             } else {
                 self.pages.push_back(page);
             }
         }
-        self.bytes
+        freed
     }
 }

@@ -149,6 +149,44 @@ fn store_counts_what_somebody_holds_and_takes_no_more_than_the_rest() {
     assert_eq!(store.bytes(), 0);
 }
 
+/// Whoever replaces pages holds each for a moment: no page makes way for that.
+#[test]
+fn store_keeps_what_is_brought_under_another_plan() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    for number in 0..200 {
+        put(&store, &plan, &format!("/{number}"), 0, 10_000);
+    }
+    let stored = store.len();
+    let changed = mk_plan(|rule| rule.tags = texts(&["new"]));
+    let pages: Vec<_> = store.pages().collect();
+    for page in &pages {
+        store.adopt(page, &changed);
+    }
+    // As long as all are held there are two of each; then there are not.
+    assert!(store.bytes() > MIB);
+    drop(pages);
+    let mut room = store.reserve();
+    assert!(room.grow(1));
+    assert_eq!(store.len(), stored);
+}
+
+/// Two pages with one body that have both left do not hold each other.
+#[test]
+fn store_lets_go_of_a_page_that_another_was_made_of() {
+    let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
+    put(&store, &plan, "/a", 1, 50_000);
+    let old = store.get(&mk_key("/a")).unwrap();
+    assert!(store.remove(&old));
+    let new = old.confirmed(&http::HeaderMap::new(), None, Moment(1));
+    assert_eq!(store.insert(&new), Inserted::Stored);
+    old.hand_on(&new);
+    drop(old);
+    assert!(store.bytes() < 60_000);
+    assert!(store.remove(&new));
+    drop(new);
+    assert_eq!(store.bytes(), 0);
+}
+
 #[test]
 fn store_drops_pages_of_another_route() {
     let (store, plan) = (Store::new(MIB), mk_plan(|_| ()));
@@ -368,7 +406,10 @@ proptest! {
                 }
                 Step::LetGo => held.clear(),
                 Step::Encode(path, coding, length) => {
-                    if let Some(page) = store.get(&mk_key(&format!("/{path}"))) {
+                    let mut room = store.reserve();
+                    if let Some(page) = store.get(&mk_key(&format!("/{path}")))
+                        && room.grow(length as u64 + 200)
+                    {
                         let added = store.encode(&page, coding, vec![0; length].into());
                         let found = store.get(&page.key());
                         prop_assert!(!added || found.is_some_and(|found| found.encoded(coding).is_some()));

@@ -346,8 +346,9 @@ impl Fetcher {
         self.shared.store.clear();
     }
 
-    /// Brings what is stored under new routes: pages of routes that have left are dropped, those in the air too; pages of rules with other
-    /// paths, key or tags are checked anew. In slices, so that visitors are served meanwhile.
+    /// Brings what is stored under new routes: pages of routes that have left are dropped, those in the air too, and those
+    /// that their rule would not store any more; pages of rules with other paths, key or tags are checked anew. In slices,
+    /// so that visitors are served meanwhile.
     pub async fn settle(&self, routes: &Routes) {
         {
             let mut flights = self.shared.flights.lock();

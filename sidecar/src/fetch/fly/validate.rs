@@ -52,8 +52,12 @@ impl Pilot {
             coding::vary(&mut headers);
         }
         let now = self.shared.clock.now();
-        let page = page.confirmed(&headers, Some(confirmed.app), now);
+        let old = page;
+        let page = old.confirmed(&headers, Some(confirmed.app), now);
         let stored = self.store(&page);
+        if stored {
+            old.hand_on(&page);
+        }
         self.flight.enter(Phase::Landed { page, stored });
     }
 
