@@ -79,6 +79,16 @@ impl From<Incoming> for Body {
     }
 }
 
+impl Body {
+    fn note_end(&self) {
+        if let Some(exchange) = &self.exchange
+            && exchange.is_last()
+        {
+            exchange.body_ended();
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BoxError;
@@ -92,27 +102,28 @@ impl HttpBody for Body {
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx),
         };
-        if let Some(exchange) = &self.exchange
-            && exchange.is_last()
-        {
-            let ended = match &frame {
-                Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.is_end_stream(),
-                Poll::Ready(None) => true,
-                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
-            };
-            if ended {
-                exchange.body_ended();
-            }
+        let is_last = match &frame {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if is_last {
+            self.note_end();
         }
         frame
     }
 
+    /// Who learns by this that it has ended does not ask for another frame.
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
+        let ended = match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Incoming(body) => body.is_end_stream(),
             Kind::Stream(body) => body.is_end_stream(),
+        };
+        if ended {
+            self.note_end();
         }
+        ended
     }
 
     fn size_hint(&self) -> SizeHint {

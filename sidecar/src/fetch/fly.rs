@@ -68,8 +68,8 @@ struct Pilot {
 }
 
 impl Drop for Pilot {
-    /// A flight that crashes, which only a fault in here can bring about, or that the runtime ends, keeps neither its key nor those who wait: they
-    /// pass through, and what has begun to stream breaks off.
+    /// A flight that crashes, which only a fault in here can bring about, or that the runtime ends, keeps neither its key nor
+    /// those who wait: they pass through, and what has begun to stream breaks off.
     fn drop(&mut self) {
         if self.flight.is_over() {
             return;
@@ -490,10 +490,19 @@ impl Pilot {
     /// The answer takes the place of the stored page as any success does, and lives for no time at all: a 404 where the rule's
     /// `negative` is zero. Unless something has overtaken the flight.
     fn clear_place(&self) {
-        if self.land(None) == Landing::Clear
-            && let Some(page) = self.shared.store.get(&self.lookup.key)
+        self.land_on_old(|page| {
+            self.shared.store.remove(page);
+        });
+    }
+
+    /// The flight ends; with what is stored, unless something has overtaken it. Under one lock: the next flight lands later.
+    fn land_on_old(&self, then: impl FnOnce(&Page)) {
+        let shared = &self.shared;
+        let mut flights = shared.flights.lock();
+        if flights.land(&self.ticket, None, &shared.ledger) == Landing::Clear
+            && let Some(page) = shared.store.get(&self.lookup.key)
         {
-            self.shared.store.remove(&page);
+            then(&page);
         }
     }
 
@@ -504,12 +513,10 @@ impl Pilot {
 
     /// The old page stays, and is not asked for again too soon, unless a purge has come since take-off.
     fn back_off(&self, why: BackOff) {
-        if self.land(None) == Landing::Clear
-            && let Some(page) = self.shared.store.get(&self.lookup.key)
-        {
+        self.land_on_old(|page| {
             let now = self.shared.clock.now();
             page.back_off(lifetime::back_off(&self.lookup.plan, page.app(), now), why);
-        }
+        });
     }
 
     fn fail(&self, failure: Failure) {

@@ -198,7 +198,7 @@ impl Tee {
         let uncut = || inner.readers.values().filter(|reader| !reader.cut);
         let slowest = uncut().map(|reader| reader.at).min();
         let waits = uncut().any(|reader| reader.at == inner.arrived);
-        let Some(slowest) = slowest.filter(|_| waits) else {
+        let Some(slowest) = slowest.filter(|slowest| waits && *slowest < inner.arrived) else {
             return;
         };
         let mut wakers = Vec::new();

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! A request is tried again where none of it was written, and once where doing it twice does no harm: an app may close an
-//! idle connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few connections stay warm, the
-//! others run into [`IDLE`]. HTTP/2 requests (gRPC) share connections of HTTP/2 with prior knowledge.
+//! idle connection at the very moment that it is used again, and that is no failure of the app. Last in, first out: few
+//! connections stay warm, the others run into [`IDLE`]. HTTP/2 requests (gRPC) share connections of HTTP/2 with prior
+//! knowledge.
 
 mod connection;
 mod error;
@@ -83,8 +84,8 @@ impl Upstream {
     }
 
     /// Sends a request and returns when the answer's head is there; `timeout` bounds the time from the last byte of
-    /// the request's body that moved, or from now, to the answer's first, over all tries. Dropping the future, or the answer's body before its end,
-    /// closes the connection, so that the app learns that nobody waits.
+    /// the request's body that moved, or from now, to the answer's first, over all tries. Dropping the future, or the
+    /// answer's body before its end, closes the connection, so that the app learns that nobody waits.
     ///
     /// `request` is in origin form with a `Host`, free of hop-by-hop fields; a request of HTTP/2 goes over HTTP/2. It is
     /// boxed, since every future on its way would have room for it, and be moved with it.
