@@ -153,6 +153,18 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// What it stores that a rule without them would not: in spite of `no-store`, of `private` and of `Set-Cookie`, and by
+    /// guess. (An overridden `Authorization` is neither sent nor keyed, so nothing stored depends on it.)
+    pub fn licences(&self) -> [bool; 4] {
+        let overrides = &self.overrides;
+        [
+            overrides.no_store,
+            overrides.private,
+            overrides.set_cookie,
+            self.heuristic,
+        ]
+    }
+
     /// A rule that says nothing but its paths: the app's Cache-Control decides, and every default holds.
     pub fn new(name: &str, paths: &[&str]) -> Self {
         Self {

@@ -52,8 +52,7 @@ pub(crate) fn mk_owner(route: &str, plan: &Plan) -> Arc<Owner> {
         route: route.into(),
         rule: plan.owner.rule.clone(),
         fingerprint: plan.owner.fingerprint,
-        overrides: plan.owner.overrides,
-        heuristic: plan.owner.heuristic,
+        licences: plan.owner.licences,
     })
 }
 

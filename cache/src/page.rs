@@ -359,17 +359,19 @@ impl Page {
 
     /// The same content, confirmed by the app (RFC 9111 section 4.3.4): other headers and another lifetime, and the stamp
     /// as before, since its content is as old as that.
-    pub fn confirmed(&self, headers: &HeaderMap, app: Option<Freshness>, stored: Moment) -> Self {
+    pub fn confirmed(&self, mut headers: HeaderMap, app: Option<Freshness>, stored: Moment) -> Self {
         let mut extra = Extra {
             app,
             ..self.head().extra.as_deref().cloned().unwrap_or_default()
         };
         // The app may forbid it from now on.
-        let compressible = self.head().compressible && coding::may_compress(headers, None);
-        if !compressible {
+        let compressible = self.head().compressible && coding::may_compress(&headers, None);
+        if compressible {
+            coding::vary(&mut headers);
+        } else {
             extra.encodings = Box::default();
         }
-        let (content, block) = Content::new(self.key_text(), self.tags(), headers, self.body());
+        let (content, block) = Content::new(self.key_text(), self.tags(), &headers, self.body());
         let head = Head {
             content,
             stored,

@@ -38,6 +38,14 @@ impl Body {
         Self { kind, exchange: None }
     }
 
+    fn note_end(&self) {
+        if let Some(exchange) = &self.exchange
+            && exchange.is_last()
+        {
+            exchange.body_ended();
+        }
+    }
+
     /// The exchange ends with this body.
     pub fn ends(self, exchange: Exchange) -> Self {
         Self {
@@ -76,16 +84,6 @@ impl Default for Body {
 impl From<Incoming> for Body {
     fn from(body: Incoming) -> Self {
         Self::of(Kind::Incoming(body))
-    }
-}
-
-impl Body {
-    fn note_end(&self) {
-        if let Some(exchange) = &self.exchange
-            && exchange.is_last()
-        {
-            exchange.body_ended();
-        }
     }
 }
 

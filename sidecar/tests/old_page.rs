@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use coppice_cache::ledger::Strategy;
+use coppice_cache::{config::Rule, ledger::Strategy};
 use rstest::rstest;
 use support::{
     rig::{Rig, everything},
@@ -56,13 +56,19 @@ async fn old_page_does_not_serve_where_the_app_has_answered(
     }
 }
 
-/// Behind those to whom it may serve, the app is not asked at each visit.
-#[tokio::test]
-async fn old_page_that_may_serve_is_not_asked_for_at_each_visit() {
-    let mut stage = Stage::new().await;
+/// With a page at `/a` that a visitor has just got stale, so that the app is asked behind it.
+async fn stale(change: impl FnOnce(&mut Rule)) -> Stage {
+    let mut stage = Stage::with(change).await;
     stage.store("/a", "one").await;
     stage.purge_path(Strategy::Refresh, "/a");
     assert_eq!(stage.get("/a").await.outcome(), "STALE");
+    stage
+}
+
+/// Behind those to whom it may serve, the app is not asked at each visit.
+#[tokio::test]
+async fn old_page_that_may_serve_is_not_asked_for_at_each_visit() {
+    let mut stage = stale(|_| ()).await;
     let private = |asked: Asked| asked.answer("200 OK", "set-cookie: a=b\r\n", "two");
     private(stage.app.asked().await).await;
     stage.settled().await;
@@ -74,10 +80,7 @@ async fn old_page_that_may_serve_is_not_asked_for_at_each_visit() {
 /// A 404 takes the place of a page as any success does, also where the rule keeps none.
 #[tokio::test]
 async fn old_page_goes_where_a_404_is_kept_for_no_time() {
-    let mut stage = Stage::with(|rule| rule.negative = Duration::ZERO).await;
-    stage.store("/a", "one").await;
-    stage.purge_path(Strategy::Refresh, "/a");
-    assert_eq!(stage.get("/a").await.outcome(), "STALE");
+    let mut stage = stale(|rule| rule.negative = Duration::ZERO).await;
     let gone = |asked: Asked| asked.answer("404 Not Found", "", "gone");
     gone(stage.app.asked().await).await;
     stage.settled().await;
@@ -114,7 +117,7 @@ async fn old_page_is_not_renewed_by_a_304_from_an_outdated_cache() {
 #[case("max-age=60, stale-if-error=5", 59)]
 #[tokio::test(start_paused = true)]
 async fn old_page_does_not_serve_beyond_its_time(#[case] control: &str, #[case] age: u64) {
-    let change = |rule: &mut coppice_cache::config::Rule| rule.revalidate = None;
+    let change = |rule: &mut Rule| rule.revalidate = None;
     let mut rig = Rig::with(change, Duration::from_secs(30)).await;
     let visitor = rig.wait("/a", None);
     let head = format!("200 OK\r\nCache-Control: {control}\r\nAge: {age}\r\n");

@@ -12,13 +12,10 @@ pub struct TagSet {
 /// The tags of a [`TagSet`], wherever they are written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TagList<'a> {
-    /// How many are the rule's, how many of those are the rule's alone, and then for each tag its length less one, and the
-    /// tag; or nothing, where there is no tag.
+    /// How many are the rule's alone, and then for each tag its length less one, and the tag; or nothing, where there is no
+    /// tag.
     written: &'a [u8],
 }
-
-/// The bytes before the first tag.
-const COUNTS: usize = 2;
 
 /// Why tags make a page unstorable: a dropped tag would be a missed purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +48,7 @@ impl TagSet {
         if of_rule.is_empty() && others.is_empty() {
             return Ok(Self::default());
         }
-        let mut written = vec![of_rule.len() as u8, alone.len() as u8];
+        let mut written = vec![alone.len() as u8];
         for tag in alone.into_iter().chain(both).chain(others) {
             let tag = tag.as_ref().as_bytes();
             written.push((tag.len() - 1) as u8);
@@ -102,7 +99,7 @@ impl<'a> TagList<'a> {
 
     /// One after the other.
     pub fn iter(self) -> impl Iterator<Item = &'a str> {
-        let mut rest = self.written.get(COUNTS..).unwrap_or_default();
+        let mut rest = self.written.get(1..).unwrap_or_default();
         std::iter::from_fn(move || {
             let (length, after) = rest.split_first()?;
             let (tag, after) = after.split_at_checked(usize::from(*length) + 1)?;
@@ -123,7 +120,7 @@ impl<'a> TagList<'a> {
 
     /// The same tags of the app with other tags of a rule. What both named is the app's too.
     pub(super) fn under<S: AsRef<str>>(self, of_rule: &[S]) -> Result<TagSet, TooManyTags> {
-        let alone = usize::from(self.written.get(1).copied().unwrap_or_default());
+        let alone = usize::from(self.written.first().copied().unwrap_or_default());
         TagSet::new(of_rule.iter().map(AsRef::as_ref), self.iter().skip(alone))
     }
 }

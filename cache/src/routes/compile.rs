@@ -251,8 +251,7 @@ fn compile_rule(
             route: name.clone(),
             rule: rule.name.as_str().into(),
             fingerprint: fingerprint(rule),
-            overrides: rule.overrides,
-            heuristic: rule.heuristic,
+            licences: rule.licences(),
         }),
         rule: rule.clone(),
         origin: route.origin.clone(),
@@ -320,14 +319,7 @@ fn fingerprint(rule: &Rule) -> u64 {
     rule.key_headers.hash(&mut hasher);
     rule.key_cookies.hash(&mut hasher);
     rule.keep_tags.hash(&mut hasher);
-    let overrides = &rule.overrides;
-    (
-        overrides.no_store,
-        overrides.private,
-        overrides.set_cookie,
-        rule.heuristic,
-    )
-        .hash(&mut hasher);
+    rule.licences().hash(&mut hasher);
     // Pages that the app's word was kept of are of no use to a rule that has its own, nor the other way round.
     rule.revalidate.is_none().hash(&mut hasher);
     hasher.finish()

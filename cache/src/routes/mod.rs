@@ -80,10 +80,8 @@ pub struct Owner {
     pub rule: Arc<str>,
     /// Of the rule's paths, key, tags and licences: pages made under another fingerprint are checked anew.
     pub fingerprint: u64,
-    /// What the rule stores although the app forbids it.
-    pub overrides: config::Overrides,
-    /// The rule stores by guess what the app says nothing of.
-    pub heuristic: bool,
+    /// What the rule stores that another would not: [`config::Rule::licences`].
+    pub licences: [bool; 4],
 }
 
 /// A path pattern that never holds, because another of equal shape goes before it for the same hostname.
@@ -156,12 +154,8 @@ impl Owner {
 
     /// Whatever was stored under `old` may be stored under this too. What is stored does not tell what it needed for that.
     pub(crate) fn allows_all_of(&self, old: &Self) -> bool {
-        let (own, olds) = (&self.overrides, &old.overrides);
-        let withdrawn = olds.no_store && !own.no_store
-            || olds.private && !own.private
-            || olds.set_cookie && !own.set_cookie
-            || old.heuristic && !self.heuristic;
-        !withdrawn
+        let mut both = old.licences.into_iter().zip(self.licences);
+        both.all(|(old, own)| own || !old)
     }
 }
 

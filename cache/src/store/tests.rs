@@ -177,7 +177,7 @@ fn store_lets_go_of_a_page_that_another_was_made_of() {
     put(&store, &plan, "/a", 1, 50_000);
     let old = store.get(&mk_key("/a")).unwrap();
     assert!(store.remove(&old));
-    let new = old.confirmed(&http::HeaderMap::new(), None, Moment(1));
+    let new = old.confirmed(http::HeaderMap::new(), None, Moment(1));
     assert_eq!(store.insert(&new), Inserted::Stored);
     old.hand_on(&new);
     drop(old);

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 
 use coppice_cache::{
-    config::{Overrides, Scheme},
+    config::Scheme,
     ledger::{Ledger, Selector},
     page::{Parts, TagSet},
     routes::Owner,
@@ -19,8 +19,7 @@ fn mk_sweep(pages: usize) -> Sweep {
         route: "shop".into(),
         rule: "all".into(),
         fingerprint: 0,
-        overrides: Overrides::default(),
-        heuristic: false,
+        licences: [false; 4],
     });
     for number in 0..pages {
         let page = Page::new(Parts {

@@ -2,7 +2,6 @@
 //! is better than a failure.
 
 use coppice_cache::{
-    coding,
     freshness::Arrival,
     judge::{self, Confirmation, Confirmed},
     key::Lookup,
@@ -46,14 +45,9 @@ impl Pilot {
     }
 
     /// The page is stored anew, with the headers and the lifetime that it has now.
-    fn renew(&self, page: &Page, confirmed: Confirmed) {
-        let mut headers = confirmed.headers;
-        if page.is_compressible() && coding::may_compress(&headers, None) {
-            coding::vary(&mut headers);
-        }
+    fn renew(&self, old: &Page, confirmed: Confirmed) {
         let now = self.shared.clock.now();
-        let old = page;
-        let page = old.confirmed(&headers, Some(confirmed.app), now);
+        let page = old.confirmed(confirmed.headers, Some(confirmed.app), now);
         let stored = self.store(&page);
         if stored {
             old.hand_on(&page);
