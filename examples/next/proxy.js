@@ -4,16 +4,15 @@ import { NextResponse } from 'next/server';
 // leads to.
 export function proxy(request) {
   const { nextUrl } = request;
-  const rewritten = nextUrl.pathname.match(/^\/rewritten\/([^/]+)$/);
-  if (rewritten) {
-    const url = nextUrl.clone();
-    url.pathname = `/blog/${rewritten[1]}`;
+  const [, leads, to] = nextUrl.pathname.match(/^\/(rewritten|moved)(\/[^/]+\/[^/]+)$/) ?? [];
+  const url = nextUrl.clone();
+  if (leads) {
+    url.pathname = to;
+  }
+  if (leads === 'rewritten') {
     return NextResponse.rewrite(url);
   }
-  const moved = nextUrl.pathname.match(/^\/moved\/([^/]+)$/);
-  if (moved) {
-    const url = nextUrl.clone();
-    url.pathname = `/blog/${moved[1]}`;
+  if (leads === 'moved') {
     return NextResponse.redirect(url);
   }
   const response = NextResponse.next();

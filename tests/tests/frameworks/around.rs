@@ -1,4 +1,4 @@
-//! What surrounds pages in Next.js: overrides, its proxy, images, route handlers, server actions, streaming, assets.
+//! What surrounds pages in Next.js: overrides, images, route handlers, server actions, streaming, assets.
 
 use anyhow::{Context as _, Result, ensure};
 use coppice_tests::visit::Answer;
@@ -71,56 +71,6 @@ fn frameworks_next_route_handlers_are_cached_and_their_posts_pass() -> Result<()
             (posted.cache(), posted.body.as_str()) == ("BYPASS", r#"{"echo":{"a":1}}"#),
             "{posted:?}"
         );
-        Ok(())
-    })
-}
-
-/// A rule matches the path that the visitor sees; the proxy's headers are the page's.
-#[test]
-fn frameworks_next_proxy_rewrites_and_its_headers_are_cached() -> Result<()> {
-    site::on(App::Next, async |site| {
-        let host = "rewritten.test";
-        let first = site.get(host, "/rewritten/proxied").await?;
-        ensure!(
-            first.cache() == "MISS" && first.body.contains("<h1 id=\"slug\">proxied</h1>"),
-            "{first:?}"
-        );
-        let orders = json!({ "path": "/blog/proxied", "edition": "2" });
-        site.post("/api/script", &orders).await?;
-        // The path that it leads to is another page to the cache.
-        site.purge(host, "paths: [/blog/proxied]").await?;
-        let same = site.get(host, "/rewritten/proxied").await?;
-        ensure!((same.cache(), &same.body) == ("HIT", &first.body), "{same:?}");
-        site.purge(host, "paths: [/rewritten/proxied]").await?;
-        let new = site.get(host, "/rewritten/proxied").await?;
-        ensure!(
-            new.cache() == "HIT" && new.body.contains("<b id=\"edition\">2</b>"),
-            "{new:?}"
-        );
-
-        let seen = [
-            site.get(host, "/blog/seen").await?,
-            site.get(host, "/blog/seen").await?,
-        ];
-        ensure!(seen[1].cache() == "HIT", "{seen:?}");
-        for answer in &seen {
-            ensure!(answer.header("x-example-proxy") == "seen", "{answer:?}");
-        }
-        Ok(())
-    })
-}
-
-#[test]
-fn frameworks_next_proxy_redirects_are_cached() -> Result<()> {
-    site::on(App::Next, async |site| {
-        for outcome in ["MISS", "HIT"] {
-            let moved = site.get("moved.test", "/moved/there").await?;
-            ensure!(
-                (moved.status, moved.cache()) == (StatusCode::TEMPORARY_REDIRECT, outcome),
-                "{moved:?}"
-            );
-            ensure!(moved.header("location").ends_with("/blog/there"), "{moved:?}");
-        }
         Ok(())
     })
 }

@@ -91,6 +91,8 @@ pub(crate) struct Page<'a> {
     pub(crate) face: Face,
     pub(crate) host: String,
     pub(crate) slug: String,
+    /// What the app's proxy takes off the path before it finds the page.
+    via: &'static str,
 }
 
 impl<'a> Page<'a> {
@@ -101,6 +103,17 @@ impl<'a> Page<'a> {
             site,
             face,
             slug,
+            via: "",
+        }
+    }
+
+    /// The same page by a path that leads to it through the app's proxy.
+    pub(crate) fn through(&self, via: &'static str) -> Self {
+        Self {
+            via,
+            host: self.host.clone(),
+            slug: self.slug.clone(),
+            ..*self
         }
     }
 
@@ -125,6 +138,11 @@ impl<'a> Page<'a> {
 
     /// The path that a visitor sees.
     pub(crate) fn path(&self) -> String {
+        format!("{}{}", self.via, self.rendered())
+    }
+
+    /// The path of which the app renders it.
+    fn rendered(&self) -> String {
         format!("{}/{}", self.face.section, self.slug)
     }
 
@@ -207,7 +225,7 @@ impl<'a> Page<'a> {
 
     /// Tells the page what to do from now on: the app's caches go on as they are.
     pub(crate) async fn tell(&self, orders: Value) -> Result<()> {
-        let mut script = json!({ "path": self.path() });
+        let mut script = json!({ "path": self.rendered() });
         if let (Some(script), Value::Object(orders)) = (script.as_object_mut(), orders) {
             script.extend(orders);
         }
@@ -216,7 +234,7 @@ impl<'a> Page<'a> {
 
     /// How often the app has begun to render it.
     pub(crate) async fn begun(&self) -> Result<u64> {
-        let path = format!("/api/script?path={}", self.path());
+        let path = format!("/api/script?path={}", self.rendered());
         let answer = self.site.get("script.test", &path).await?;
         let counts: Value = serde_json::from_str(&answer.body)?;
         counts["begun"].as_u64().context("no count")
@@ -236,7 +254,7 @@ impl<'a> Page<'a> {
             } else {
                 "revalidate"
             };
-            let path = format!("/api/{api}?path={}", self.path());
+            let path = format!("/api/{api}?path={}", self.rendered());
             self.site.post(&path, &json!({})).await?;
         }
         self.site.purge(&self.host, selector).await

@@ -4,7 +4,8 @@
 //! ```text
 //! built.rs ──► site.rs: one session an app ──► rows.rs: the documentation of ISR, for every face of a page (face.rs)
 //!                                         ├──► router.rs: what the two routers send and answer besides
-//!                                         ├──► around.rs: proxy, images, server actions, streaming, overrides
+//!                                         ├──► proxy.rs: what Next.js's proxy makes of every face
+//!                                         ├──► around.rs: images, server actions, streaming, overrides
 //!                                         ├──► localised.rs: a base path and locales
 //!                                         └──► navigation.rs: a browser goes through the site while it is purged
 //! ```
@@ -18,6 +19,7 @@ mod face;
 mod laptop;
 mod localised;
 mod navigation;
+mod proxy;
 mod router;
 mod rows;
 mod site;

@@ -165,8 +165,9 @@ pub(crate) async fn next(files: &[(&str, &str)], app: App) -> Result<Serving> {
         .command(&[
             &next.to_string_lossy(),
             "start",
+            // By its address, Next.js would take its proxy's rewrites for those to another server, and send them on.
             "--hostname",
-            "127.0.0.1",
+            "localhost",
             &root.join(app.folder()).to_string_lossy(),
         ])
         .environment("NEXT_TELEMETRY_DISABLED", "1")
