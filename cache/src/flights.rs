@@ -229,8 +229,8 @@ impl<F> Flights<F> {
         }
     }
 
-    /// An unsafe request to a URL succeeded: what is in the air for it was asked for before. False, and nothing is done:
-    /// the same happened less than [`UNSAFE_TTL`] ago.
+    /// An unsafe request to a URL succeeded: what is in the air for its page, in any form, was asked for before. False, and
+    /// nothing is done: the same happened less than [`UNSAFE_TTL`] ago.
     pub fn overtake(&mut self, key: &Key, now: Moment) -> bool {
         let url = key.url();
         if self.unsafe_requests.get(url, now).is_some() {
@@ -238,7 +238,7 @@ impl<F> Flights<F> {
         }
         self.unsafe_requests.set(url, (), now + UNSAFE_TTL);
         for slot in self.aloft.values_mut() {
-            slot.overtaken |= slot.ticket.key.has_url_of(key);
+            slot.overtaken |= slot.ticket.key.is_form_of(key);
         }
         true
     }

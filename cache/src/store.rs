@@ -45,6 +45,8 @@ const AVERAGE: u64 = 16 << 10;
 /// The cache refuses an entry heavier than the hot part of a shard, and drops what it would have replaced: such a page is
 /// not offered at all.
 const HOT_PERCENT: u64 = 95;
+/// A path with more pages has too many for an unsafe request to go through all of them.
+const FEW_FORMS: usize = 1024;
 /// Flights in the air take at most this share of the budget.
 const FLIGHTS_SHARE: u64 = 2;
 /// This share is always theirs: moving the border costs the cache some of what it remembers of evicted pages.
@@ -296,26 +298,26 @@ impl Store {
         fits
     }
 
-    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. Of all pages that it has, and not while one is
-    /// replaced by a copy of itself, which would lose it.
+    /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. Of all pages that it has, and of the forms
+    /// in which Next.js's routers ask for them; not while one is replaced by a copy of itself, which would lose it.
     pub fn invalidate(&self, key: &Arc<Key>, plan: &Plan) {
-        if plan.is_keyed() {
-            // Nothing else knows which pages the rule's headers and cookies have made of it. Without those it would be a walk
-            // over the pages of every query of the path.
-            let paths = [Fact::path(key.path())];
-            for id in self.keys_with(&paths, usize::MAX).unwrap_or_default() {
-                let _writing = self.writing.lock();
-                let page = self.pages.peek(&WithId(id));
-                if let Some(page) = page.filter(|page| page.key().has_url_of(key)) {
+        if !plan.is_keyed() {
+            let _writing = self.writing.lock();
+            let keys: Vec<_> = self.registers.variants.lock().of(key).to_vec();
+            for key in keys.iter().chain([&key.plain()]) {
+                if let Some(page) = self.pages.peek(&**key) {
                     page.invalidate();
                 }
             }
-            return;
         }
-        let _writing = self.writing.lock();
-        let keys: Vec<_> = self.registers.variants.lock().of(key).to_vec();
-        for key in keys.iter().chain([&key.plain()]) {
-            if let Some(page) = self.pages.peek(&**key) {
+        // Nothing else knows which pages the rule's headers and cookies, or the headers of Next.js's routers, have made of
+        // it. The latter alone are not worth a long walk over the pages of every query of the path.
+        let most = if plan.is_keyed() { usize::MAX } else { FEW_FORMS };
+        let paths = [Fact::path(key.path())];
+        for id in self.keys_with(&paths, most).unwrap_or_default() {
+            let _writing = self.writing.lock();
+            let page = self.pages.peek(&WithId(id));
+            if let Some(page) = page.filter(|page| page.key().is_form_of(key)) {
                 page.invalidate();
             }
         }

@@ -515,6 +515,36 @@ async fn unsafe_requests_expire_a_page_and_overtake_its_flight() {
     assert_eq!(rig.look_up("/a").1, Verdict::Hit);
 }
 
+/// Who comes by a link is to see what somebody did there no later than who opens the page.
+#[rstest]
+#[case("/a?_rsc=hash", true)]
+#[case("/_next/data/build/a.json?slug=a", true)]
+#[case("/a?page=2", false)]
+#[tokio::test]
+async fn unsafe_requests_expire_what_the_routers_of_nextjs_ask_for(
+    #[case] form: &str,
+    #[case] expires: bool,
+) {
+    let mut rig = Rig::new().await;
+    rig.store(form, "old").await;
+    rig.fetcher.invalidate(&rig.lookup("/a"));
+    let verdict = rig.look_up(form).1;
+    assert_eq!(
+        verdict == Verdict::Wait { fallback: true },
+        expires,
+        "{verdict:?}"
+    );
+
+    let mut rig = Rig::new().await;
+    let early = rig.wait(form, None);
+    let asked = rig.asked().await;
+    rig.fetcher.invalidate(&rig.lookup("/a"));
+    asked.answer(OK, "old").await;
+    assert_eq!(body(soon(early).await.unwrap()).await.as_deref(), Some("old"));
+    rig.landed().await;
+    assert_eq!(rig.fetcher.store().is_empty(), expires, "it was asked for before");
+}
+
 #[tokio::test]
 async fn settle_drops_the_pages_of_routes_that_have_left() {
     let mut rig = Rig::new().await;

@@ -293,6 +293,20 @@ impl Key {
             && self.forwarded_host() == other.forwarded_host()
     }
 
+    /// It is of the page's URL, or of one by which Next.js's routers ask for that page: with a hash of their headers in
+    /// `_rsc`, or its data, in whose query the parts of its path may stand, so that any will do.
+    pub(crate) fn is_form_of(&self, page: &Self) -> bool {
+        let of_site = self.scheme() == page.scheme()
+            && self.host() == page.host()
+            && self.forwarded_host() == page.forwarded_host();
+        let but_for_rsc = || {
+            self.path() == page.path()
+                && query::without_rsc(self.query()).eq(query::without_rsc(page.query()))
+        };
+        let is_data = || path::data_path(self.path()).is_some_and(|of| path::covers(&of, page.path()));
+        self.has_url_of(page) || of_site && (but_for_rsc() || is_data())
+    }
+
     /// The same for all keys of one URL ([`Key::has_url_of`]), and with hardly any doubt for no others in this process.
     pub(crate) fn url(&self) -> u64 {
         seed().hash_one((self.scheme(), &self.text, self.forwarded_host()))

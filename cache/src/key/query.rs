@@ -29,6 +29,12 @@ pub fn parameters<'a>(query: &'a str, plan: &'a Plan) -> impl Iterator<Item = (&
     sent.map(|parameter| (parameter, plan.counts(&name(parameter))))
 }
 
+/// The parameters of a key's query, but for the one that Next.js's app router adds.
+pub(super) fn without_rsc(query: &str) -> impl Iterator<Item = &str> {
+    let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+    parameters.filter(|parameter| *name(parameter) != *b"_rsc")
+}
+
 /// Whether a key's query would be chosen as it stands.
 pub(super) fn is_selected(query: &str, plan: &Plan) -> bool {
     query.is_empty() || selected(query, plan).count() == query.split('&').count()

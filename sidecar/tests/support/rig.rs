@@ -137,8 +137,9 @@ impl Rig {
         }
     }
 
-    pub fn lookup(&self, path: &str) -> Lookup {
-        let key = Arc::new(Key::new(Scheme::Http, "a.test", path, "").unwrap());
+    pub fn lookup(&self, target: &str) -> Lookup {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let key = Arc::new(Key::new(Scheme::Http, "a.test", path, query).unwrap());
         self.routes.load().revisit(&key).unwrap()
     }
 

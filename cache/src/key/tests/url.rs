@@ -139,3 +139,26 @@ fn key_shows_as_a_url() {
 fn key_of_odd_parts_is_refused(#[case] host: &str, #[case] path: &str, #[case] query: &str) {
     assert!(Key::new(Scheme::Http, host, path, query).is_err());
 }
+
+/// The forms in which Next.js's routers ask for a page.
+#[rstest]
+#[case("/p", "/p", true)]
+#[case("/p?_rsc=x", "/p", true)]
+#[case("/p?_rsc", "/p", true)]
+#[case("/p", "/p?_rsc=x", true)]
+#[case("/p?_rsc=x&a=1", "/p?a=1", true)]
+#[case("/_next/data/b1/p.json", "/p", true)]
+#[case("/_next/data/b1/p.json?slug=p", "/p", true)]
+#[case("/_next/data/b1/p.json", "/p?a=1", true)]
+#[case("/docs/_next/data/b1/index.json", "/docs", true)]
+#[case("/p?a=1", "/p", false)]
+#[case("/p?_rsc=x&a=1", "/p", false)]
+#[case("/p?_rsc=x", "/p?a=1", false)]
+#[case("/q?_rsc=x", "/p", false)]
+#[case("/_next/data/b1/q.json", "/p", false)]
+#[case("/p", "/_next/data/b1/p.json", false)]
+fn key_is_form_of_a_page(#[case] form: &str, #[case] page: &str, #[case] expected: bool) {
+    assert_eq!(key(form, &[]).is_form_of(&key(page, &[])), expected);
+    let secure = key(form, &[("x-forwarded-proto", "https")]);
+    assert!(!secure.is_form_of(&key(page, &[])), "of another site");
+}
