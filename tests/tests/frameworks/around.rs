@@ -97,6 +97,23 @@ fn frameworks_next_images_pass_through() -> Result<()> {
     })
 }
 
+/// Submits the form of a page's server action, with one field, as a browser does without JavaScript.
+pub(crate) async fn submit(
+    site: &Site,
+    host: &str,
+    page: &Answer,
+    path: &str,
+    (name, value): (&str, &str),
+) -> Result<Answer> {
+    let action = page.between("name=\"$ACTION_ID_", "\"")?;
+    let form = format!(
+        "--x\r\nContent-Disposition: form-data; name=\"$ACTION_ID_{action}\"\r\n\r\n\r\n\
+         --x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x--\r\n"
+    );
+    let headers = [("content-type", "multipart/form-data; boundary=x")];
+    site.ask(Method::POST, host, path, &headers, &form).await
+}
+
 /// A form of a server action, without JavaScript: it posts to its page's URL, and who comes after sees what it did.
 #[test]
 fn frameworks_next_server_actions_pass_and_renew_their_page() -> Result<()> {
@@ -106,14 +123,7 @@ fn frameworks_next_server_actions_pass_and_renew_their_page() -> Result<()> {
         ensure!(page.cache() == "MISS", "{page:?}");
         let action = page.between("name=\"$ACTION_ID_", "\"")?;
         let name = "Ada, without a script";
-        let form = format!(
-            "--x\r\nContent-Disposition: form-data; name=\"$ACTION_ID_{action}\"\r\n\r\n\r\n\
-             --x\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\n{name}\r\n--x--\r\n"
-        );
-        let headers = [("content-type", "multipart/form-data; boundary=x")];
-        let posted = site
-            .ask(Method::POST, host, "/guestbook", &headers, &form)
-            .await?;
+        let posted = submit(site, host, &page, "/guestbook", ("name", name)).await?;
         ensure!(
             (posted.status, posted.cache()) == (StatusCode::OK, "BYPASS"),
             "{posted:?}"

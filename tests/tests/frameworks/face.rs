@@ -59,13 +59,16 @@ pub(crate) const PROPS_DATA: Face = face("props-data", "/account", Form::Data);
 /// The pages router, `getStaticProps`: Next.js's own ISR.
 pub(crate) const STATIC_HTML: Face = own("static-html", "/legacy", Form::Html);
 pub(crate) const STATIC_DATA: Face = own("static-data", "/legacy", Form::Data);
+/// The app router with Next.js's own tags: page and data are kept until the app says that a tag is out of date.
+pub(crate) const TAGGED_HTML: Face = own("tagged-html", "/tagged", Form::Html);
+pub(crate) const TAGGED_RSC: Face = own("tagged-rsc", "/tagged", Form::Rsc);
 /// No JavaScript, no framework.
 pub(crate) const PYTHON: Face = Face {
     app: App::Python,
     ..face("python", "/posts", Form::Html)
 };
 
-/// All of them.
+/// Those that every row is for.
 pub(crate) const ALL: [Face; 9] = [
     APP_HTML,
     APP_RSC,

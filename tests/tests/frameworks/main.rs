@@ -5,6 +5,7 @@
 //! built.rs ──► site.rs: one session an app ──► rows.rs: the documentation of ISR, for every face of a page (face.rs)
 //!                                         ├──► router.rs: what the two routers send and answer besides
 //!                                         ├──► proxy.rs: what Next.js's proxy makes of every face
+//!                                         ├──► tags.rs: Next.js's own tags and purges by the same
 //!                                         ├──► around.rs: images, server actions, streaming, overrides
 //!                                         ├──► localised.rs: a base path and locales
 //!                                         └──► navigation.rs: a browser goes through the site while it is purged
@@ -23,3 +24,4 @@ mod proxy;
 mod router;
 mod rows;
 mod site;
+mod tags;

@@ -9,7 +9,8 @@ export async function POST(request) {
     revalidatePath(searchParams.get('path'));
   }
   if (searchParams.has('tag')) {
-    revalidateTag(searchParams.get('tag'), { expire: 0 });
+    // `max`: the old page once more, while a new one is made.
+    revalidateTag(searchParams.get('tag'), searchParams.get('profile') ?? { expire: 0 });
   }
   return Response.json({ revalidated: true });
 }
