@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use crate::build::Profile;
 use crate::cluster::Cluster;
-use crate::images::Profile;
 use crate::install;
 use crate::paths::Paths;
 use crate::process;
@@ -39,7 +39,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<ExitCode> {
     step("a cluster");
     cluster.up()?;
     step("Coppice on it");
-    install::install(paths, &cluster, arguments.profile)?;
+    install::install(paths, &cluster, &arguments.profile.into())?;
     let demo = Demo {
         cluster,
         manifests: paths.root.join(MANIFESTS).to_string_lossy().into_owned(),

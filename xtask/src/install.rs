@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::build::Recipe;
 use crate::cluster::Cluster;
-use crate::images::{self, Profile};
+use crate::images;
 use crate::paths::Paths;
 use crate::process;
 
@@ -20,7 +21,7 @@ const WEBHOOK: &str = "coppice-operator-webhook";
 const DEPLOYMENT: &str = "deployment/coppice-operator";
 
 /// Installs this checkout, or replaces an older state of it. A cluster that a user named gets nothing but must have it.
-pub(crate) fn install(paths: &Paths, cluster: &Cluster, profile: Profile) -> Result<()> {
+pub(crate) fn install(paths: &Paths, cluster: &Cluster, recipe: &Recipe) -> Result<()> {
     if cluster.is_existing() {
         let mut helm = cluster.inside("helm")?;
         process::capture(helm.args(["status", RELEASE, "--namespace", NAMESPACE])).context(
@@ -29,7 +30,7 @@ pub(crate) fn install(paths: &Paths, cluster: &Cluster, profile: Profile) -> Res
         )?;
         return Ok(());
     }
-    let archives = images::build(paths, profile)?;
+    let archives = images::build(paths, recipe)?;
     cluster.load(&archives)?;
     let chart = paths.root.join("charts/coppice");
     if !chart.join("Chart.yaml").is_file() {

@@ -1,6 +1,7 @@
 //! Developer commands behind `cargo xtask`.
 //!
 //! - [`cluster`] – a real single-node Kubernetes in a network namespace of its own
+//! - [`build`] – the programs as they are released: static, linked as one, guided by a profile of visits
 //! - [`images`], [`install`] – the OCI archives; bringing them and the chart into the cluster
 //! - [`demo`] – all of it, shown to a person
 //! - [`bench`] – speed beside nginx, Varnish and Next.js, and what a hit costs
@@ -11,6 +12,7 @@
 //! - [`paths`] – where things are
 
 mod bench;
+mod build;
 mod cluster;
 mod demo;
 mod generate;

@@ -72,9 +72,27 @@ fn serve(mut stream: TcpStream, asked: &AtomicU64) -> Option<()> {
         };
         let count = asked.fetch_add(1, Ordering::Relaxed);
         let answer = bodies.answer(std::str::from_utf8(&head[..end]).ok()?, count)?;
-        head.drain(..end);
+        // The request's body is read and not looked at.
+        let mut length = content_length(&head[..end]);
+        let here = length.min(head.len() - end);
+        head.drain(..end + here);
+        length -= here;
+        while length > 0 {
+            let most = length.min(piece.len());
+            let read = stream.read(&mut piece[..most]).ok().filter(|read| *read > 0)?;
+            length -= read;
+        }
         stream.write_all(&answer).ok()?;
     }
+}
+
+fn content_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head);
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Bodies that this connection has sent already.
@@ -189,5 +207,22 @@ mod tests {
         assert!(packed.contains("Content-Encoding: gzip") && packed.len() < 12_000);
         let passed = answer(&mut bodies, "GET /pass/10/a HTTP/1.1\r\n\r\n");
         assert!(passed.contains("Cache-Control: no-store"));
+    }
+
+    #[test]
+    fn the_body_of_a_request_is_no_request() {
+        let app = App::start().unwrap();
+        let mut stream = TcpStream::connect(app.address).unwrap();
+        let posted = "POST /pass/4/a HTTP/1.1\r\ncontent-length: 30000\r\n\r\n";
+        stream.write_all(posted.as_bytes()).unwrap();
+        stream.write_all(&[b'x'; 30_000]).unwrap();
+        stream
+            .write_all(b"GET /pass/5/a HTTP/1.1\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2);
+        assert!(answers.contains("Content-Length: 4\r\n") && answers.contains("Content-Length: 5\r\n"));
     }
 }

@@ -21,6 +21,7 @@ mod next;
 mod peers;
 mod purge;
 mod report;
+mod training;
 mod usage;
 
 use std::env;
@@ -35,7 +36,8 @@ use self::cases::{Bench, Case};
 use self::cores::{Cores, Priority};
 use self::peers::{Ground, Peer};
 use self::report::Report;
-use crate::images::Profile;
+pub(crate) use self::training::{TRAINING, train};
+use crate::build::{Recipe, Wanted};
 use crate::paths::Paths;
 use crate::process;
 use crate::tools::system;
@@ -57,9 +59,8 @@ pub(crate) struct Arguments {
     /// How often each server is measured; the table shows medians
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     rounds: u8,
-    /// How the sidecar is built: by default as it is released, which takes some minutes more
-    #[arg(long, value_enum, default_value = "dist")]
-    profile: Profile,
+    #[command(flatten)]
+    recipe: Recipe,
     /// Also write all rounds as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -96,7 +97,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     system::ensure_bench()?;
     let is_own = |peer: &Peer| *peer == Peer::Coppice || peer.is_floor();
     let programs = if arguments.peers.iter().any(is_own) {
-        build(paths, arguments.profile)?
+        arguments.recipe.build(paths, Wanted::Bench)?.programs
     } else {
         PathBuf::new()
     };
@@ -149,17 +150,6 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the command and the sidecar as they are released, and the floors; the folder that holds them.
-fn build(paths: &Paths, profile: Profile) -> Result<PathBuf> {
-    let mut cargo = process::cargo(paths);
-    cargo.args(["build", "--locked", "--profile", profile.as_str()]);
-    cargo.args(["--package", "coppice-cli", "--package", "coppice-sidecar"]);
-    cargo.args(["--bins", "--example", "bare"]);
-    cargo.args(["--features", "coppice-sidecar/jemalloc"]);
-    process::quiet("cargo build", &mut cargo)?;
-    Ok(paths.cargo()?.target.join(profile.as_str()))
-}
-
 /// What a reader must know to weigh the numbers.
 fn about(arguments: &Arguments) -> Vec<String> {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -183,8 +173,8 @@ fn about(arguments: &Arguments) -> Vec<String> {
             load::CONNECTIONS
         ),
         format!(
-            "coppice dev --quiet --no-key, profile {}; {}; {}",
-            arguments.profile.as_str(),
+            "coppice dev --quiet --no-key, built as {}; {}; {}",
+            arguments.recipe.describe(),
             version("nginx", "-v"),
             version("varnishd", "-V")
         ),

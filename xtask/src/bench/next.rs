@@ -1,6 +1,5 @@
 //! The production build of `examples/next`, in the user's cache folder.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,10 +30,7 @@ pub(super) fn built(paths: &Paths) -> Result<PathBuf> {
         hash.update(file.as_os_str().as_encoded_bytes());
         hash.update(fs::read(sources.join(file))?);
     }
-    let mut version = String::new();
-    for byte in hash.finalize().iter().take(8) {
-        write!(version, "{byte:02x}")?;
-    }
+    let version = tools::hex(&hash.finalize()[..8]);
     if fs::read_to_string(folder.join(BUILT)).is_ok_and(|built| built == version) {
         return Ok(folder);
     }

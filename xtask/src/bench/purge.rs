@@ -67,7 +67,7 @@ fn rendered(server: &Server, page: usize) -> Result<String> {
 }
 
 /// Purges the tag of one page and waits until the page is new; how long that took.
-fn purge_one(server: &Server, name: &str, page: usize) -> Result<Duration> {
+pub(super) fn purge_one(server: &Server, name: &str, page: usize) -> Result<Duration> {
     let old = rendered(server, page)?;
     let began = std::time::Instant::now();
     purge(server, name, &[format!("page-{page}")])?;

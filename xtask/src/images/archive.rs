@@ -4,13 +4,14 @@
 //! The same input gives the same bytes: entries are sorted, times are zero, owners are root.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use crate::tools;
 
 /// The time that everything in an image claims to have been made.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
@@ -141,12 +142,7 @@ fn descriptor(media_type: &str, digest: &str, content: &[u8]) -> Value {
 
 /// `sha256:…` of some bytes.
 fn digest(content: &[u8]) -> String {
-    let mut text = String::from("sha256:");
-    for byte in Sha256::digest(content) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256:{}", tools::hex(&Sha256::digest(content)))
 }
 
 /// Where the layout keeps the bytes of a digest.

@@ -1,11 +1,8 @@
 //! `cargo xtask images`: static binaries, each alone in an image, as OCI archives in `target/images`.
 //!
 //! ```text
-//! cargo build --target … ─► programs, static ─► archive.rs: a layer, a config, a manifest ─► target/images/*.tar
+//! crate::build ─► programs, static ─► archive.rs: a layer, a config, a manifest ─► target/images/*.tar
 //! ```
-//!
-//! The binaries are built with `--target`, so that their flags neither touch the ordinary build's results nor its build
-//! scripts and macros, which both share.
 
 pub(crate) mod archive;
 
@@ -15,39 +12,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use self::archive::Image;
-use crate::paths::{Paths, Workspace};
-use crate::process;
+use crate::build::{Recipe, Wanted};
+use crate::paths::Paths;
 
 /// Nobody, by the convention of images without a base.
 const USER: &str = "65532:65532";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How the binaries are built: `dist` is what is released, `release` is built in a fraction of the time
-    #[arg(long, value_enum, default_value = "dist")]
-    profile: Profile,
-}
-
-/// A cargo profile that images and benchmarks may be built with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Profile {
-    /// With link-time optimisation
-    Dist,
-    /// Without
-    Release,
-}
-
-impl Profile {
-    /// Its name for cargo.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dist => "dist",
-            Self::Release => "release",
-        }
-    }
+    #[command(flatten)]
+    recipe: Recipe,
 }
 
 /// An image of this project.
@@ -73,22 +50,23 @@ const PRODUCTS: [Product; 3] = [
 
 /// The command: builds, and prints what was written.
 pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
-    for path in build(paths, arguments.profile)? {
+    for path in build(paths, &arguments.recipe)? {
         println!("{}", path.display());
     }
     Ok(())
 }
 
 /// Builds all archives; their paths.
-pub(crate) fn build(paths: &Paths, profile: Profile) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(paths: &Paths, recipe: &Recipe) -> Result<Vec<PathBuf>> {
     let began = Instant::now();
     let workspace = paths.cargo()?;
-    let binaries = compile(paths, &workspace, profile)?;
+    eprintln!("  building static programs, {}", recipe.describe());
+    let built = recipe.build(paths, Wanted::Images)?;
     let folder = workspace.target.join("images");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let mut archives = Vec::new();
     for product in &PRODUCTS {
-        let program = binaries.join(product.name);
+        let program = built.programs.join(product.name);
         let content = fs::read(&program).with_context(|| format!("failed to read {}", program.display()))?;
         let path = folder.join(format!("{}.tar", product.name));
         let image = Image {
@@ -106,6 +84,10 @@ pub(crate) fn build(paths: &Paths, profile: Profile) -> Result<Vec<PathBuf>> {
         );
         archives.push(path);
     }
+    // With it the same source gives the same images again.
+    if let Some(profile) = &built.trained_by {
+        keep(profile, &folder.join("coppice.profdata"))?;
+    }
     eprintln!("images written in {} s", began.elapsed().as_secs());
     Ok(archives)
 }
@@ -122,41 +104,11 @@ fn labels(product: &Product, version: &str) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Builds the static binaries; the folder that holds them.
-fn compile(paths: &Paths, workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    eprintln!("  building static binaries, profile {}", profile.as_str());
-    let mut cargo = process::cargo(paths);
-    cargo.args([
-        "build",
-        "--locked",
-        "--profile",
-        profile.as_str(),
-        "--target",
-        &target,
-    ]);
-    for product in &PRODUCTS {
-        cargo.args(["--package", product.name]);
+/// Copies the profile that guided the compiler, unless it is that very file.
+fn keep(profile: &Path, to: &Path) -> Result<()> {
+    if to.canonicalize().is_ok_and(|known| known == profile) {
+        return Ok(());
     }
-    cargo.args(["--features", "coppice-sidecar/jemalloc"]);
-    // They alone decide, so that the same source gives the same binaries in every folder and home.
-    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cargo.env("RUSTFLAGS", flags(&paths.root));
-    process::quiet("cargo build", &mut cargo)?;
-    Ok(workspace.target.join(target).join(profile.as_str()))
-}
-
-/// Static, and without the names of this machine's folders.
-fn flags(root: &Path) -> String {
-    let mut flags = format!(
-        "-C target-feature=+crt-static --remap-path-prefix={}=/coppice",
-        root.display()
-    );
-    let home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    if let Some(home) = home {
-        flags = format!("{flags} --remap-path-prefix={}=/cargo", home.display());
-    }
-    flags
+    fs::copy(profile, to).with_context(|| format!("failed to write {}", to.display()))?;
+    Ok(())
 }

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 
 use super::Part;
 use super::builds::Binaries;
+use crate::build::Profile;
 use crate::cluster::Cluster;
-use crate::images::Profile;
 use crate::install;
 use crate::paths::Paths;
 use crate::process;
@@ -50,7 +50,7 @@ impl Need {
 /// What a family needs, in the order of making.
 pub(super) fn needs(part: Part) -> Vec<Need> {
     match part {
-        Part::Dev => vec![Need::Coppice],
+        Part::Dev | Part::Training => vec![Need::Coppice],
         Part::Page | Part::Frameworks => vec![Need::Coppice, Need::Browser],
         Part::Conformance => vec![Need::Coppice, Need::H2spec],
         Part::Chart => vec![Need::Tools],
@@ -119,7 +119,7 @@ impl Stage {
                 Ok(())
             }
             // Link-time optimisation would take longer than all tests together.
-            Need::Install => install::install(paths, cluster, Profile::Release),
+            Need::Install => install::install(paths, cluster, &Profile::Release.into()),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! fmt  clippy  deny  generated ─► build tests ─► unit ─► build coppice ─► dev  page  frameworks  conformance  chart
+//!                                            │                               └─► training
 //!                                            └─► cluster ─► images ─► install ─► admit  inject  serve  purge  disrupt
 //! ```
 //!
@@ -69,6 +70,8 @@ pub(crate) enum Part {
     Frameworks,
     /// Public conformance suites: HTTP caching, HTTP/2, Cache-Status
     Conformance,
+    /// What the profile of a released build is made with
+    Training,
     /// The chart: lint, schemas, what it renders
     Chart,
     /// The API server's checks of both kinds
@@ -97,6 +100,7 @@ impl Part {
             Self::Page => "page",
             Self::Frameworks => "frameworks",
             Self::Conformance => "conformance",
+            Self::Training => "training",
             Self::Chart => "chart",
             Self::Admit => "admit",
             Self::Inject => "inject",
@@ -204,7 +208,7 @@ impl Session<'_> {
         if part == Part::Unit || part.is_family() {
             self.build_tests();
         }
-        if part.is_family() {
+        if part.is_family() || part == Part::Training {
             self.prepare(part);
         }
         let obstacle = self.obstacle(part);
@@ -222,6 +226,7 @@ impl Session<'_> {
             Part::Clippy => checks::clippy(self.paths),
             Part::Deny => checks::deny(self.paths),
             Part::Generated => checks::generated(self.paths, &self.tools),
+            Part::Training => checks::training(self.paths),
             Part::Unit => match &self.binaries {
                 Some(Ok(binaries)) => binaries.unit(self.paths, filter),
                 _ => bail!("the tests are not built"),
@@ -295,7 +300,7 @@ impl Session<'_> {
         if (part == Part::Unit || part.is_family()) && matches!(self.binaries, Some(Err(_))) {
             return Some("build tests failed".to_owned());
         }
-        if !part.is_family() {
+        if !part.is_family() && part != Part::Training {
             return None;
         }
         let missing = families::needs(part)

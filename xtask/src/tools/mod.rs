@@ -165,10 +165,7 @@ impl Tools {
             hash.update(format!("{tool:?} {:?}\n", tool.source()));
         }
         hash.update(format!("{KUBERNETES} {}", std::env::consts::ARCH));
-        let mut name = String::new();
-        for byte in hash.finalize().iter().take(6) {
-            write!(name, "{byte:02x}")?;
-        }
+        let name = hex(&hash.finalize()[..6]);
         Ok(Self {
             folder: paths.cache.join("tools").join(name),
             module,
@@ -311,6 +308,15 @@ fn version_flags() -> String {
         package("k8s.io/client-go/pkg/version"),
     ]
     .join(" ")
+}
+
+/// Bytes in lower-case hexadecimal digits, as hashes are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Holds a lock file until the result is dropped; says why where it has to wait.

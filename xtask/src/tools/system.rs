@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 
@@ -39,6 +39,11 @@ const BENCH: [Program; 4] = [
     program("wrk", "wrk"),
     program("taskset", "util-linux"),
 ];
+
+/// What visits a program that is to be trained, over HTTP/1.1 and HTTP/2.
+const TRAINING: [Program; 2] = [program("wrk", "wrk"), program("h2load", "nghttp2-client")];
+/// Debian's newest LLVM; it reads what younger compilers count, as long as the format is the same.
+const LLVM: &str = "llvm-19";
 
 /// What counts instructions.
 const COUNT: [Program; 1] = [program("valgrind", "valgrind")];
@@ -101,6 +106,32 @@ pub(crate) fn ensure_browser() -> Result<()> {
 /// Installs what counts instructions, or says by name what to install.
 pub(crate) fn ensure_count() -> Result<()> {
     install(|| missing(&COUNT))
+}
+
+/// Installs what training takes, or says by name what to install; the `llvm-profdata` to use: the compiler's own where its
+/// component `llvm-tools` is installed, otherwise the system's newest.
+pub(crate) fn ensure_training() -> Result<PathBuf> {
+    let own = process::capture(process::command("rustc").args(["--print", "target-libdir"]));
+    let own = own
+        .ok()
+        .map(|libdir| Path::new(libdir.trim()).with_file_name("bin/llvm-profdata"));
+    let own = own.filter(|tool| tool.is_file());
+    install(|| {
+        let mut missing = missing(&TRAINING);
+        if own.is_none() && profdata().is_none() {
+            missing.push(LLVM);
+        }
+        missing
+    })?;
+    own.or_else(profdata).context("llvm-profdata is not there")
+}
+
+/// The newest `llvm-profdata-<version>` of the system that is not older than [`LLVM`].
+fn profdata() -> Option<PathBuf> {
+    (19..40)
+        .rev()
+        .map(|version| Path::new("/usr/bin").join(format!("llvm-profdata-{version}")))
+        .find(|tool| tool.is_file())
 }
 
 fn install(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
