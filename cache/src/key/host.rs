@@ -10,9 +10,14 @@ const MAX: usize = 253 + 1 + 6;
 /// The normal form of `Host`, `:authority` or `X-Forwarded-Host`; `None` if it is no host (RFC 3986 section 3.2.2,
 /// without user information, escapes and characters that no DNS name has). Borrows where it is normal already.
 pub(super) fn normal(written: &[u8], scheme: Scheme) -> Option<Cow<'_, str>> {
-    let written = std::str::from_utf8(written).ok()?;
     if written.len() > MAX {
         return None;
+    }
+    let is_plain = written.iter().all(|byte| is_plain(*byte));
+    let written = std::str::from_utf8(written).ok()?;
+    // Nearly every one: it is read for each request.
+    if is_plain && written.as_bytes().last().is_some_and(|last| *last != b'.') {
+        return Some(Cow::Borrowed(written));
     }
     let (name, digits) = split(written)?;
     let port = match digits {
@@ -57,8 +62,13 @@ fn check(name: &str) -> Option<&str> {
         return address.parse::<std::net::Ipv6Addr>().ok().map(|_| name);
     }
     let name = name.strip_suffix('.').unwrap_or(name);
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let allowed = |byte: u8| byte.is_ascii_uppercase() || is_plain(byte);
     (!name.is_empty() && !name.ends_with('.') && name.bytes().all(allowed)).then_some(name)
+}
+
+/// A byte of a name in its normal form.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_')
 }
 
 fn has_upper(name: &str) -> bool {

@@ -15,6 +15,7 @@ mod host;
 mod lookup;
 mod query;
 mod read;
+mod target;
 
 use std::{
     cmp::Ordering,

@@ -5,9 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 
 use super::{
-    Key, Lookup, Wants, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+    Key, Lookup, Wants,
     extra::{Extra, pairs, select, select_cookies},
     host, query,
+    target::{Target, outermost},
 };
 use crate::{
     config::{Rule, Scheme},
@@ -33,27 +34,26 @@ pub enum Reading {
     Refuse(RefuseReason),
 }
 
-/// Reads a visitor's request. Whatever is odd about it passes through, but for hosts that disagree.
+/// Reads a visitor's request. Whatever is odd about it passes through, but for what could be read as another request.
 pub fn read(routes: &Routes, parts: &Parts) -> Reading {
-    let scheme = effective_scheme(&parts.headers);
-    let named = match named_host(parts, scheme.unwrap_or(Scheme::Http)) {
-        Ok(named) => named,
-        Err(reason) => return Reading::Refuse(reason),
-    };
-    place(routes, parts, scheme, named).unwrap_or_else(|reason| Reading::Pass {
-        reason,
-        invalidates: None,
-    })
+    let target = Target::of(&parts.headers);
+    match target.named(parts) {
+        Ok(named) => place(routes, parts, &target, named).unwrap_or_else(|reason| Reading::Pass {
+            reason,
+            invalidates: None,
+        }),
+        Err(reason) => Reading::Refuse(reason),
+    }
 }
 
 /// Reads the request once its host is known not to be disputed; an error passes through.
 fn place(
     routes: &Routes,
     parts: &Parts,
-    scheme: Option<Scheme>,
+    target: &Target<'_>,
     named: Option<&[u8]>,
 ) -> Result<Reading, PassReason> {
-    let place = Place::of(routes, parts, scheme, named)?;
+    let place = Place::of(routes, parts, target, named)?;
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(Reading::Pass {
             reason: PassReason::Method,
@@ -87,12 +87,12 @@ impl<'a> Place<'a> {
     fn of(
         routes: &'a Routes,
         parts: &'a Parts,
-        scheme: Option<Scheme>,
+        target: &Target<'a>,
         named: Option<&'a [u8]>,
     ) -> Result<Self, PassReason> {
         let path = parts.uri.path();
         path::check(path).map_err(|_| PassReason::PathNotNormal)?;
-        let scheme = scheme.ok_or(PassReason::SchemeUnknown)?;
+        let scheme = target.scheme().ok_or(PassReason::SchemeUnknown)?;
         let host = named
             .and_then(|host| host::normal(host, scheme))
             .ok_or(PassReason::HostUnknown)?;
@@ -101,7 +101,7 @@ impl<'a> Place<'a> {
             return Err(reason);
         }
         Ok(Self {
-            forwarded_host: forwarded_host(&parts.headers, scheme, &host)?,
+            forwarded_host: forwarded_host(target, scheme, &host)?,
             seen: See::of(&parts.headers, &plan.rule),
             plan,
             scheme,
@@ -136,19 +136,19 @@ impl<'a> Place<'a> {
 /// The look-up that a request comes to, whatever its method and whatever of its headers would keep it from one: for who asks
 /// why.
 pub fn lookup_of(routes: &Routes, parts: &Parts) -> Option<Lookup> {
-    let scheme = effective_scheme(&parts.headers)?;
-    let named = named_host(parts, scheme).ok()?;
-    Place::of(routes, parts, Some(scheme), named).ok()?.lookup(parts)
+    let target = Target::of(&parts.headers);
+    let named = target.named(parts).ok()?;
+    Place::of(routes, parts, &target, named).ok()?.lookup(parts)
 }
 
 /// The rule that a request's host and path come to, whatever else the request says and whatever the rule does with it:
 /// for who asks why.
 pub fn rule_of<'a>(routes: &'a Routes, parts: &Parts) -> Option<&'a Arc<Plan>> {
-    let scheme = effective_scheme(&parts.headers)?;
-    let host = named_host(parts, scheme).ok()??;
+    let target = Target::of(&parts.headers);
+    let host = target.named(parts).ok()??;
     let path = parts.uri.path();
     path::check(path).ok()?;
-    routes.find(&host::normal(host, scheme)?, path)
+    routes.find(&host::normal(host, target.scheme()?)?, path)
 }
 
 /// Every header that keeps a request under this rule from being looked up, and why: for who asks why.
@@ -161,61 +161,17 @@ pub fn concerns<'a>(
         .filter_map(|(name, value)| Some((name, concern_of(name.as_str(), value, &plan.rule)?)))
 }
 
-/// The host that the request names; an error if it names several that differ.
-fn named_host(parts: &Parts, scheme: Scheme) -> Result<Option<&[u8]>, RefuseReason> {
-    let authority = parts
-        .uri
-        .authority()
-        .map(|authority| authority.as_str().as_bytes());
-    let hosts = parts
-        .headers
-        .get_all(header::HOST)
-        .iter()
-        .map(HeaderValue::as_bytes);
-    let mut named = authority.into_iter().chain(hosts);
-    let Some(first) = named.next() else {
-        return Ok(None);
-    };
-    let agree = |other: &[u8]| {
-        other == first
-            || host::normal(first, scheme).is_some_and(|host| host::normal(other, scheme) == Some(host))
-    };
-    if named.all(agree) {
-        Ok(Some(first))
-    } else {
-        Err(RefuseReason::HostsDisagree)
-    }
-}
-
-/// What the outermost proxy said the visitor came by; `None` if it is no scheme that a page has.
-fn effective_scheme(headers: &HeaderMap) -> Option<Scheme> {
-    let Some(said) = headers.get(X_FORWARDED_PROTO) else {
-        return Some(Scheme::Http);
-    };
-    let said = outermost(said);
-    [Scheme::Http, Scheme::Https]
-        .into_iter()
-        .find(|scheme| said.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
-}
-
 /// The forwarded host where it is another than the request's own.
 fn forwarded_host<'a>(
-    headers: &'a HeaderMap,
+    target: &Target<'a>,
     scheme: Scheme,
     host: &str,
 ) -> Result<Option<Cow<'a, str>>, PassReason> {
-    let Some(said) = headers.get(X_FORWARDED_HOST) else {
+    let Some(said) = target.forwarded_host else {
         return Ok(None);
     };
     let said = host::normal(outermost(said), scheme).ok_or(PassReason::HostUnknown)?;
     Ok((said != host).then_some(said))
-}
-
-/// The first of a list: each proxy appends.
-fn outermost(value: &HeaderValue) -> &[u8] {
-    let bytes = value.as_bytes();
-    let end = memchr::memchr(b',', bytes).unwrap_or(bytes.len());
-    bytes[..end].trim_ascii()
 }
 
 /// What one walk over the headers saw.

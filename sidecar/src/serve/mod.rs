@@ -13,7 +13,6 @@ pub mod pass;
 mod preface;
 mod shape;
 pub mod socket;
-pub mod strict;
 mod told;
 pub mod upgrade;
 pub mod visit;

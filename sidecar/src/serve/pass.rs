@@ -158,27 +158,35 @@ fn toward_app(visitor: &Visitor, request: &mut Request<Body>, app: &str) -> bool
         .then(|| hop::upgrade(headers))
         .flatten();
     hop::strip(headers);
-    if !headers.contains_key(HOST) {
+    let has = Has::of(headers);
+    if !has.host {
         let host = authority.as_ref().map_or(app, |authority| authority.as_str());
         if let Ok(host) = HeaderValue::from_str(host) {
             headers.insert(HOST, host);
         }
     }
-    forwarded(visitor, headers);
-    let grpc = version == Version::HTTP_2
+    forwarded(visitor, headers, &has);
+    let is_h2 = version == Version::HTTP_2;
+    let grpc = is_h2
         && upgrade.is_none()
         && (headers.get(CONTENT_TYPE)).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if version == Version::HTTP_2 && !grpc {
+    if is_h2 && !grpc {
         join_cookies(headers);
     }
     if !grpc {
-        // The visitor's connection says 100 as soon as the app's takes the body.
-        headers.remove(EXPECT);
-        if headers.contains_key(TE) {
+        if has.expect {
+            // The visitor's connection says 100 as soon as the app's takes the body.
+            headers.remove(EXPECT);
+        }
+        if has.te {
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
         *request.version_mut() = Version::HTTP_11;
-        frame(request);
+        if !has.content_length && !request.body().is_end_stream() {
+            // A body of unknown length is chunked whatever the method: hyper would leave that of a GET out.
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        }
     }
     let asked = upgrade.is_some();
     if let Some(protocol) = upgrade {
@@ -189,32 +197,58 @@ fn toward_app(visitor: &Visitor, request: &mut Request<Body>, app: &str) -> bool
     asked
 }
 
-/// A body of unknown length is chunked whatever the method: hyper would leave that of a GET out.
-fn frame(request: &mut Request<Body>) {
-    if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
-        let chunked = HeaderValue::from_static("chunked");
-        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+/// Which fields a request has of those that matter on its way to the app. Most have few of them, and each look-up in the
+/// map would hash its name.
+#[derive(Default)]
+struct Has {
+    host: bool,
+    content_length: bool,
+    expect: bool,
+    te: bool,
+    forwarded_for: bool,
+    forwarded_host: bool,
+    forwarded_proto: bool,
+}
+
+impl Has {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in headers.keys() {
+            match *name {
+                HOST => has.host = true,
+                CONTENT_LENGTH => has.content_length = true,
+                EXPECT => has.expect = true,
+                TE => has.te = true,
+                _ => {
+                    has.forwarded_for |= name == X_FORWARDED_FOR;
+                    has.forwarded_host |= name == X_FORWARDED_HOST;
+                    has.forwarded_proto |= name == X_FORWARDED_PROTO;
+                }
+            }
+        }
+        has
     }
 }
 
 /// Says who the visitor is. A proxy before us knows scheme and host better.
-fn forwarded(visitor: &Visitor, headers: &mut HeaderMap) {
-    let mut chain = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(value.as_bytes());
-        chain.extend_from_slice(b", ");
-    }
-    if chain.is_empty() {
-        headers.insert(X_FORWARDED_FOR, visitor.address.clone());
-    } else {
+fn forwarded(visitor: &Visitor, headers: &mut HeaderMap, has: &Has) {
+    if has.forwarded_for {
+        let mut chain = Vec::new();
+        for value in headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(value.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
         chain.extend_from_slice(visitor.address.as_bytes());
         if let Ok(chain) = HeaderValue::from_bytes(&chain) {
             headers.insert(X_FORWARDED_FOR, chain);
         }
+    } else {
+        headers.insert(X_FORWARDED_FOR, visitor.address.clone());
     }
-    let proto = headers.entry(X_FORWARDED_PROTO);
-    proto.or_insert(HeaderValue::from_static("http"));
-    if !headers.contains_key(X_FORWARDED_HOST)
+    if !has.forwarded_proto {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !has.forwarded_host
         && let Some(host) = headers.get(HOST).cloned()
     {
         headers.insert(X_FORWARDED_HOST, host);

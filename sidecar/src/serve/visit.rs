@@ -13,20 +13,17 @@ use coppice_cache::{
     key::{self, Lookup, Reading},
     outcome::PassReason,
     page::Page,
-    routes::Routes,
     verdict::Verdict,
 };
 use http::{
     HeaderMap, Request,
     header::{CONTENT_LOCATION, LOCATION},
-    request::Parts,
 };
 use http_body::Body as _;
 
 use super::{
     Answered, Visitor,
     answer::{self, Answers, Waited},
-    strict,
 };
 use crate::{body::Body, fetch::Fetched, site::Site};
 
@@ -36,7 +33,7 @@ use crate::{body::Body, fetch::Fetched, site::Site};
 /// with room for the longest way that it may take.
 pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) -> Answered {
     let (parts, body) = request.into_parts();
-    let reading = read(&site.routes.load(), &parts);
+    let reading = key::read(&site.routes.load(), &parts);
     match reading {
         // A body that no header announced, as HTTP/2 allows.
         Reading::Lookup(_) if !body.is_end_stream() => {
@@ -62,11 +59,6 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
         }
         Reading::Refuse(reason) => answer::refused(reason),
     }
-}
-
-/// What a request is to the cache; nothing else decides that.
-pub(crate) fn read(routes: &Routes, parts: &Parts) -> Reading {
-    strict::refuse(parts).map_or_else(|| key::read(routes, parts), Reading::Refuse)
 }
 
 async fn not_fresh(

@@ -7,7 +7,7 @@ mod variants;
 use std::time::Duration;
 
 use http::{
-    HeaderMap, Method, Request, header,
+    HeaderMap, Method, Request, Version, header,
     request::{Builder, Parts},
 };
 use proptest::prelude::*;

@@ -88,33 +88,68 @@ fn key_host_in_normal_form(#[case] host: &str, #[case] expected: &str) {
     assert_eq!(lookup.key.scheme(), Scheme::Http);
 }
 
-#[rstest]
-#[case("http://a.com/", &["b.com"])]
-#[case("http://a.com/", &["a.com:81"])]
-#[case("http://a.com/", &["a.com", "b.com"])]
-#[case("/", &["a.com", "b.com"])]
-#[case("/", &["a b", "a.com"])]
-#[case("http://a.com//no/rule", &["b.com"])]
-fn key_hosts_that_disagree_are_refused(#[case] target: &str, #[case] hosts: &[&str]) {
+/// A request of HTTP/1.1 with these hosts.
+fn named(target: &str, hosts: &[&str]) -> Parts {
     let request = hosts.iter().fold(Request::get(target), |request, host| {
         request.header("host", *host)
     });
-    assert!(matches!(
-        read(&Routes::default(), &parts(request)),
-        Reading::Refuse(RefuseReason::HostsDisagree)
-    ));
+    parts(request)
 }
 
 #[rstest]
-#[case("http://a.com/", &[])]
+#[case("http://a.com/", &["b.com"], RefuseReason::HostsDisagree)]
+#[case("http://a.com/", &["a.com:81"], RefuseReason::HostsDisagree)]
+#[case("http://a.com//no/rule", &["b.com"], RefuseReason::HostsDisagree)]
+#[case("http://a.com/", &["a.com", "b.com"], RefuseReason::HostCount)]
+#[case("/", &["a.com", "b.com"], RefuseReason::HostCount)]
+#[case("/", &["a.com", "a.com"], RefuseReason::HostCount)]
+#[case("/", &[], RefuseReason::HostCount)]
+#[case("http://a.com/", &[], RefuseReason::HostCount)]
+#[case("http://me@a.com/", &["a.com"], RefuseReason::UserInfo)]
+fn key_hosts_that_are_disputed_are_refused(
+    #[case] target: &str,
+    #[case] hosts: &[&str],
+    #[case] expected: RefuseReason,
+) {
+    let read = read(&Routes::default(), &named(target, hosts));
+    assert!(
+        matches!(read, Reading::Refuse(reason) if reason == expected),
+        "{read:?}"
+    );
+}
+
+#[rstest]
+#[case(&["chunked"], false)]
+#[case(&[" Chunked "], false)]
+#[case(&["gzip, chunked"], true)]
+#[case(&["identity"], true)]
+#[case(&[""], true)]
+#[case(&["chunked", "chunked"], true)]
+#[case(&["gzip", "chunked"], true)]
+#[case(&["chunked", "gzip"], true)]
+fn key_transfer_codings_but_chunked_are_refused(#[case] codings: &[&str], #[case] refused: bool) {
+    let codings: Vec<_> = codings
+        .iter()
+        .map(|coding| ("transfer-encoding", *coding))
+        .collect();
+    let read = read(&Routes::default(), &visit("/a", &codings));
+    let is_refused = matches!(read, Reading::Refuse(RefuseReason::TransferCoding));
+    assert_eq!(is_refused, refused, "{read:?}");
+}
+
+#[rstest]
 #[case("http://a.com/", &["A.com:80"])]
 #[case("http://a.com:80/", &["a.com."])]
-#[case("/", &["a.com", "a.com"])]
 fn key_hosts_that_agree(#[case] target: &str, #[case] hosts: &[&str]) {
-    let request = hosts.iter().fold(Request::get(target), |request, host| {
-        request.header("host", *host)
-    });
-    assert_eq!(lookup(&routes(|_| ()), &parts(request)).key.host(), "a.com");
+    let visited = named(target, hosts);
+    assert_eq!(lookup(&routes(|_| ()), &visited).key.host(), "a.com");
+}
+
+#[test]
+fn key_authority_of_http2_is_the_host() {
+    let mut visited = named("http://a.com/", &[]);
+    visited.version = Version::HTTP_2;
+    assert_eq!(lookup(&routes(|_| ()), &visited).key.host(), "a.com");
 }
 
 #[test]

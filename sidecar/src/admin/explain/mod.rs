@@ -2,9 +2,9 @@
 //! order in which a visit decides it.
 //!
 //! ```text
-//! Question ─► request ─► visit::read ┬─ Lookup ─► Fetcher::foresee ─► HIT, STALE, REVALIDATED, MISS, or what is marked
-//!                                   ├─ Pass ───► BYPASS, and what would be without the reasons
-//!                                   └─ Refuse ─► 400
+//! Question ─► request ─► key::read ─┬─ Lookup ─► Fetcher::foresee ─► HIT, STALE, REVALIDATED, MISS, or what is marked
+//!                                  ├─ Pass ───► BYPASS, and what would be without the reasons
+//!                                  └─ Refuse ─► 400
 //! ```
 //!
 //! The code that decides is the visit's own. Nothing is noted: no visit, no flight, no step through the ledger.
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     fetch::{Foreseen, Turn},
-    serve::{answer, visit},
+    serve::answer,
 };
 
 /// So many purges of a page are shown.
@@ -154,7 +154,7 @@ impl Explanation {
         let parts = question.request(view.host.as_deref())?;
         let site = &view.site;
         let routes = site.routes.load_full();
-        let reading = visit::read(&routes, &parts);
+        let reading = key::read(&routes, &parts);
         let plan = key::rule_of(&routes, &parts);
         // Of a request that passes, the page is shown that others get at the same place.
         let (mut lookup, headers) = match &reading {

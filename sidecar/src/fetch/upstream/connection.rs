@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::MAX_HEAD;
+use super::{MAX_HEAD, upload::Timer};
 use crate::body::Body;
 
 /// A connection to the app; dropping it closes it.
@@ -21,6 +21,8 @@ pub(super) struct Connection {
     pub(super) sender: http1::SendRequest<Body>,
     /// `None`: it has ended.
     driver: Option<Driver>,
+    /// Of the last request; none before the first.
+    pub(super) timer: Option<Timer>,
 }
 
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
@@ -36,6 +38,7 @@ impl Connection {
         Ok(Self {
             sender,
             driver: Some(Box::pin(connection.with_upgrades())),
+            timer: None,
         })
     }
 

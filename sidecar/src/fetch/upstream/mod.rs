@@ -42,7 +42,7 @@ use self::{
     pool::{Lease, Leased, Pool},
     repeat::Repeat,
     shared::{Place, Shared},
-    upload::{Patience, Upload, watch_upload, within},
+    upload::{Patience, Timer, Upload, watch_upload, within},
 };
 use crate::{body::Body, serve::hop};
 
@@ -157,10 +157,12 @@ impl Upstream {
         // It is polled with a waker that wakes nobody, which is no way to be told that this task's turn is over.
         let answer = connection.sender.try_send_request(*request);
         let mut answer = pin!(tokio::task::unconstrained(answer));
+        let mut timer = (connection.timer.take()).unwrap_or_else(|| Timer::new(patience.limit));
         let answer = poll_fn(|cx| connection.poll_answer(cx, answer.as_mut()));
-        let Some(answer) = within(patience, upload, answer).await else {
+        let Some(answer) = within(patience, &mut timer, upload, answer).await else {
             return Err(Missed::Failed(self.timed_out(patience.limit)));
         };
+        connection.timer = Some(timer);
         match answer {
             Ok(mut response) => {
                 if hop::is_coded(response.headers()) && !hop::ignore_coding(response.headers_mut()) {
@@ -253,7 +255,8 @@ impl Upstream {
         loop {
             let mut place = self.place(patience.left()).await?;
             let answer = place.sender.try_send_request(*request);
-            match within(patience, upload, answer).await {
+            let mut timer = Timer::new(patience.limit);
+            match within(patience, &mut timer, upload, answer).await {
                 None => return Err(self.timed_out(patience.limit)),
                 Some(Ok(response)) => return Ok(response.map(|body| place.until_the_end_of(body))),
                 Some(Err(mut error)) => match error.take_message() {

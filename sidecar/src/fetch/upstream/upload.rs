@@ -1,6 +1,7 @@
 //! How the body of a request fares on its way to the app: an upload that moves is no app that hangs.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc, LazyLock,
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::body::{Body, BoxError};
 
@@ -111,23 +112,51 @@ impl Patience {
     }
 }
 
+/// A timer that outlives a request: an answer comes long before its time is up, and to start a timer and to take it back
+/// costs more than to let the last request's ring for nothing.
+#[derive(Debug)]
+pub(super) struct Timer(Pin<Box<Sleep>>);
+
+impl Timer {
+    /// It rings after `limit`, or later, whenever somebody waits for it.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep(limit)))
+    }
+
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.deadline() > deadline {
+            self.0.as_mut().reset(deadline);
+        }
+        loop {
+            std::task::ready!(self.0.as_mut().poll(cx));
+            if self.0.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.0.as_mut().reset(deadline);
+        }
+    }
+}
+
 /// The answer, unless for the `limit` neither it nor the request's body moved.
 pub(super) async fn within<T>(
     Patience { since, limit }: Patience,
+    timer: &mut Timer,
     upload: &Upload,
     answer: impl Future<Output = T>,
 ) -> Option<T> {
     tokio::pin!(answer);
     let mut from = since;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return Some(answer),
-            () = tokio::time::sleep_until(from + limit) => {}
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
         }
-        match upload.moved() {
-            Some(moved) if moved > from => from = moved,
-            _ => return None,
+        loop {
+            std::task::ready!(timer.poll(from + limit, cx));
+            match upload.moved() {
+                Some(moved) if moved > from => from = moved,
+                _ => return Poll::Ready(None),
+            }
         }
-    }
+    })
+    .await
 }
