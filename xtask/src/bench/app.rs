@@ -215,7 +215,7 @@ mod tests {
         let mut stream = TcpStream::connect(app.address).unwrap();
         let posted = "POST /pass/4/a HTTP/1.1\r\ncontent-length: 30000\r\n\r\n";
         stream.write_all(posted.as_bytes()).unwrap();
-        stream.write_all(&[b'x'; 30_000]).unwrap();
+        stream.write_all(&vec![b'x'; 30_000]).unwrap();
         stream
             .write_all(b"GET /pass/5/a HTTP/1.1\r\nConnection: close\r\n\r\n")
             .unwrap();
