@@ -94,18 +94,22 @@ async fn the_app_sees_the_visitor_and_nothing_of_the_connection() {
 }
 
 #[tokio::test]
-async fn trailers_arrive() {
-    let app = answering(|_| {
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n".into()
-    })
-    .await;
-    let answer = before(app)
-        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n")
+async fn trailers_arrive_behind_a_body_and_behind_none() {
+    for body in ["2\r\nok\r\n", ""] {
+        let app = answering(move |_| {
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                 {body}0\r\nX-Sum: 42\r\n\r\n"
+            )
+        })
         .await;
-    assert!(
-        answer.to_lowercase().ends_with("0\r\nx-sum: 42\r\n\r\n"),
-        "{answer}"
-    );
+        let answer = before(app)
+            .ask("GET / HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n")
+            .await
+            .to_lowercase();
+        let end = format!("\r\n\r\n{body}0\r\nx-sum: 42\r\n\r\n");
+        assert!(answer.ends_with(&end), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -30,13 +30,16 @@ const ALWAYS: [HeaderName; 8] = [
 /// too (RFC 9112 section 6.3).
 pub fn strip(headers: &mut HeaderMap) {
     // Most have none of them, and each removal looks its name up.
-    let (mut of_connection, mut length, mut te) = (false, false, false);
-    for name in headers.keys() {
+    let (mut of_connection, mut lengths, mut odd, mut te) = (false, 0, false, false);
+    for (name, value) in &*headers {
         of_connection |= ALWAYS.contains(name);
-        length |= name == CONTENT_LENGTH;
+        if name == CONTENT_LENGTH {
+            lengths += 1;
+            odd |= !is_length(value);
+        }
         te |= name == TE;
     }
-    if length {
+    if lengths > 1 || odd {
         one_length(headers);
     }
     if of_connection {
@@ -75,20 +78,18 @@ fn strip_connection(headers: &mut HeaderMap) {
 fn one_length(headers: &mut HeaderMap) {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return };
-    // `parse` alone would take a sign.
-    let digits = first.to_str().ok().filter(|text| !text.starts_with('+'));
-    let is_number = digits.is_some_and(|text| text.parse::<u64>().is_ok());
-    let (mut others, mut agree) = (false, is_number);
-    for other in lengths {
-        (others, agree) = (true, agree && other == first);
-    }
+    let agree = is_length(first) && lengths.all(|other| other == first);
     let kept = agree.then(|| first.clone());
-    if others || !agree {
-        headers.remove(CONTENT_LENGTH);
-        if let Some(kept) = kept {
-            headers.insert(CONTENT_LENGTH, kept);
-        }
+    headers.remove(CONTENT_LENGTH);
+    if let Some(kept) = kept {
+        headers.insert(CONTENT_LENGTH, kept);
     }
+}
+
+fn is_length(value: &HeaderValue) -> bool {
+    // `parse` alone would take a sign.
+    let digits = value.to_str().ok().filter(|text| !text.starts_with('+'));
+    digits.is_some_and(|text| text.parse::<u64>().is_ok())
 }
 
 /// The body has another transfer coding than one `chunked`. hyper takes `chunked` off, and whatever else there was would go

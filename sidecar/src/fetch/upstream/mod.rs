@@ -29,10 +29,7 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode, Version, header};
-use hyper::{
-    body::{Body as _, Incoming},
-    client::conn::http2,
-};
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
@@ -178,7 +175,7 @@ impl Upstream {
         }
     }
 
-    /// Lets the connection go back to the pool when the answer's body has ended.
+    /// Lets the connection go back to the pool when the answer's body has ended: at once, where all of it came with the head.
     fn leased(
         &self,
         response: Response<Incoming>,
@@ -195,15 +192,7 @@ impl Upstream {
                 pool: Arc::downgrade(&self.pool),
                 upload: upload.clone(),
             };
-            if body.is_end_stream() {
-                lease.give_back();
-                return Body::from(body);
-            }
-            Body::stream(Leased {
-                body,
-                lease: Some(lease),
-                broken: None,
-            })
+            Leased::body(body, lease)
         })
     }
 

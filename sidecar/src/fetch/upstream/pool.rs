@@ -6,7 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{IDLE, connection::Connection, upload::Upload};
+use crate::body::Body;
 
 /// Idle connections beyond this many are closed at once.
 const MAX_IDLE: usize = 256;
@@ -98,10 +99,45 @@ impl Lease {
 /// An answer's body with the connection that it arrives on. Dropped before its end, it closes the connection.
 #[derive(Debug)]
 pub(super) struct Leased {
-    pub(super) body: Incoming,
-    pub(super) lease: Option<Lease>,
+    body: Incoming,
+    /// What came with the head.
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
+    lease: Option<Lease>,
     /// What it broke off with, until the next poll.
-    pub(super) broken: Option<hyper::Error>,
+    broken: Option<hyper::Error>,
+}
+
+impl Leased {
+    /// Most bodies are small and come with the head: those are whole, and their connections idle again.
+    pub(super) fn body(mut body: Incoming, lease: Lease) -> Body {
+        if body.is_end_stream() {
+            lease.give_back();
+            return Body::empty();
+        }
+        // Whoever is to be woken polls it again.
+        let mut quiet = Context::from_waker(Waker::noop());
+        let first = match Pin::new(&mut body).poll_frame(&mut quiet) {
+            Poll::Ready(Some(Ok(frame))) if body.is_end_stream() => match frame.into_data() {
+                Ok(whole) => {
+                    lease.give_back();
+                    return Body::whole(whole);
+                }
+                Err(trailers) => Some(Ok(trailers)),
+            },
+            Poll::Ready(None) => {
+                lease.give_back();
+                return Body::empty();
+            }
+            Poll::Ready(first) => first,
+            Poll::Pending => None,
+        };
+        Body::stream(Self {
+            body,
+            first,
+            lease: Some(lease),
+            broken: None,
+        })
+    }
 }
 
 impl HttpBody for Leased {
@@ -112,14 +148,17 @@ impl HttpBody for Leased {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { body, lease, broken } = &mut *self;
-        if let Some(error) = broken.take() {
+        if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        let Self {
+            body, first, lease, ..
+        } = &mut *self;
         let mut body = Pin::new(body);
-        let frame = match lease {
-            Some(lease) => lease.connection.poll(cx, |cx| body.as_mut().poll_frame(cx)),
-            None => body.poll_frame(cx),
+        let frame = match (first.take(), lease) {
+            (Some(first), _) => Poll::Ready(Some(first)),
+            (None, Some(lease)) => lease.connection.poll(cx, |cx| body.as_mut().poll_frame(cx)),
+            (None, None) => body.poll_frame(cx),
         };
         let frame = std::task::ready!(frame);
         if let Some(Err(error)) = frame {
@@ -137,10 +176,16 @@ impl HttpBody for Leased {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let left = self.body.size_hint();
+        let first = match &self.first {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
+        };
+        left.exact()
+            .map_or(left, |left| SizeHint::with_exact(left + first as u64))
     }
 }
