@@ -39,6 +39,13 @@ page.on('response', (response) => {
     errors.push(`answered: ${response.status()} ${response.url()}`);
   }
 });
+page.on('requestfailed', (request) => {
+  const why = request.failure()?.errorText;
+  // Whoever goes on gives up what was still on its way.
+  if (why !== 'net::ERR_ABORTED') {
+    errors.push(`failed: ${why} ${request.url()}`);
+  }
+});
 
 const commands = {
   goto: (url) => page.goto(url).then((response) => response?.status()),

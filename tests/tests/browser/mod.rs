@@ -106,7 +106,7 @@ impl Browser {
         self.ask("size", json!([width, height])).await.map(drop)
     }
 
-    /// All errors and warnings of the console, and all answers of 400 and more, since the last time.
+    /// All errors and warnings of the console, all answers of 400 and more and all requests that failed, since the last time.
     pub async fn errors(&mut self) -> Result<Value> {
         self.ask("errors", json!(true)).await
     }

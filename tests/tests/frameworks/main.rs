@@ -8,7 +8,8 @@
 //!                                         ├──► tags.rs: Next.js's own tags and purges by the same
 //!                                         ├──► around.rs: images, server actions, streaming, overrides
 //!                                         ├──► localised.rs: a base path and locales
-//!                                         └──► navigation.rs: a browser goes through the site while it is purged
+//!                                         ├──► navigation.rs: a browser goes through the site while it is purged
+//!                                         └──► walk.rs: it walks through pages of every kind meanwhile
 //! ```
 
 mod around;
@@ -25,3 +26,4 @@ mod router;
 mod rows;
 mod site;
 mod tags;
+mod walk;

@@ -9,14 +9,14 @@ use crate::{
 };
 
 /// A visitor in a browser, who would notice if the site was loaded anew.
-struct Visitor<'a> {
-    browser: Browser,
-    site: &'a Site,
-    host: &'static str,
+pub(crate) struct Visitor<'a> {
+    pub(crate) browser: Browser,
+    pub(crate) site: &'a Site,
+    pub(crate) host: &'static str,
 }
 
 impl<'a> Visitor<'a> {
-    async fn of(site: &'a Site, host: &'static str, path: &str) -> Result<Self> {
+    pub(crate) async fn of(site: &'a Site, host: &'static str, path: &str) -> Result<Self> {
         let mut visitor = Self {
             browser: Browser::start().await?,
             site,
@@ -27,11 +27,16 @@ impl<'a> Visitor<'a> {
     }
 
     /// Types an address.
-    async fn open(&mut self, path: &str) -> Result<()> {
+    pub(crate) async fn open(&mut self, path: &str) -> Result<()> {
         let port = self.site.serving.address.port();
         self.browser
             .goto(&format!("http://{}:{port}{path}", self.host))
             .await?;
+        self.arrive().await
+    }
+
+    /// The site has been loaded, and is not to be again.
+    async fn arrive(&mut self) -> Result<()> {
         // React takes the links over some time after the page is there; before, a click would load the next one whole.
         let taken =
             "Object.keys(document.querySelector('a') ?? {}).some((key) => key.startsWith('__reactProps'))";
@@ -45,8 +50,23 @@ impl<'a> Visitor<'a> {
         Ok(())
     }
 
+    /// Goes by a link to a page of the other router, which loads the site anew.
+    pub(crate) async fn cross(&mut self, link: &str, slug: &str) -> Result<()> {
+        self.browser.click(link).await?;
+        let arrived =
+            format!("document.querySelector('h1')?.textContent === '{slug}' && window.kept === undefined");
+        until(
+            &format!("{link} leads across to {slug}"),
+            // Nothing can be asked of a page that is about to go.
+            async || Ok(self.browser.run(&arrived).await.ok()),
+            |arrived| Ok(*arrived == Some(json!(true))),
+        )
+        .await?;
+        self.arrive().await
+    }
+
     /// Goes by a link to a page that says what it is.
-    async fn follow(&mut self, link: &str, slug: &str) -> Result<()> {
+    pub(crate) async fn follow(&mut self, link: &str, slug: &str) -> Result<()> {
         self.browser.click(link).await?;
         let heading = "document.querySelector('h1')?.textContent";
         let what = format!("{link} leads to {slug}");
@@ -64,7 +84,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// The page was never loaded anew, and there is nothing in the console.
-    async fn nothing_was_noticed(&mut self) -> Result<()> {
+    pub(crate) async fn nothing_was_noticed(&mut self) -> Result<()> {
         let kept = self.browser.run("window.kept === true").await?;
         ensure!(kept == json!(true), "the site was loaded anew");
         let errors = self.browser.errors().await?;

@@ -1,4 +1,5 @@
 import Link from 'next/link';
+import { Rendered } from '../../app/rendered';
 import { play } from '../../lib/script';
 
 // Rendered for each request, and `private, no-cache, no-store` by Next.js: the route overrides that.
@@ -18,9 +19,7 @@ export default function Account({ slug, draft, edition, rendered }) {
     <main>
       <h1 id="slug">{slug}</h1>
       {draft && <p id="draft">a draft</p>}
-      <p>
-        edition <b id="edition">{edition}</b>, rendered at <time id="rendered">{rendered}</time>
-      </p>
+      <Rendered edition={edition} at={rendered} />
       <Link id="here" href="/account/here">Here</Link> <Link id="there" href="/account/there">There</Link>
     </main>
   );

@@ -1,4 +1,5 @@
 import Link from 'next/link';
+import { Rendered } from '../../app/rendered';
 import { play } from '../../lib/script';
 
 // The pages router's ISR: HTML, and the same as JSON at /_next/data/<build>/legacy/<slug>.json.
@@ -23,9 +24,7 @@ export default function Legacy({ slug, draft, edition, rendered }) {
     <main>
       <h1 id="slug">{slug}</h1>
       {draft && <p id="draft">a draft</p>}
-      <p>
-        edition <b id="edition">{edition}</b>, rendered at <time id="rendered">{rendered}</time>
-      </p>
+      <Rendered edition={edition} at={rendered} />
       <Link id="home" href="/">Home</Link>
     </main>
   );

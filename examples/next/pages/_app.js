@@ -1,0 +1,10 @@
+import { WalkOfPages } from '../lib/walk';
+
+export default function App({ Component, pageProps }) {
+  return (
+    <>
+      <WalkOfPages />
+      <Component {...pageProps} />
+    </>
+  );
+}
