@@ -1,5 +1,7 @@
 //! `Cache-Status` (RFC 9211), as Coppice says it: one item of the list, appended behind those of caches nearer to the app.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use smallvec::SmallVec;
@@ -61,6 +63,21 @@ impl CacheStatus<'_> {
     /// The value of the header field, and that of `Age` in seconds: both in one piece of memory, since most answers of
     /// the cache have both.
     pub fn value_and_age(&self, age: Option<u64>) -> (HeaderValue, Option<HeaderValue>) {
+        match (*self, age) {
+            (
+                Self {
+                    answer: Answer::Hit,
+                    ttl: Some(ttl),
+                    detail: None,
+                    key: None,
+                },
+                Some(age),
+            ) => Said::look_up(ttl, age, || self.written(Some(age))),
+            _ => self.written(age),
+        }
+    }
+
+    fn written(&self, age: Option<u64>) -> (HeaderValue, Option<HeaderValue>) {
         let mut text = Text::default();
         self.push(&mut text);
         let end = text.0.len();
@@ -101,6 +118,45 @@ impl CacheStatus<'_> {
             text.push_str("; detail=");
             text.push_str(detail);
         }
+    }
+}
+
+/// What was said of a hit.
+struct Said {
+    ttl: i64,
+    age: u64,
+    values: (HeaderValue, Option<HeaderValue>),
+}
+
+/// So many are remembered, by their ages: those of all pages that are made anew within a minute.
+const REMEMBERED: usize = 64;
+
+thread_local! {
+    /// All that visitors get within a second of pages of one age says the same, and shares the words.
+    static SAID: RefCell<[Option<Said>; REMEMBERED]> = const { RefCell::new([const { None }; REMEMBERED]) };
+}
+
+impl Said {
+    fn look_up(
+        ttl: i64,
+        age: u64,
+        write: impl FnOnce() -> (HeaderValue, Option<HeaderValue>),
+    ) -> (HeaderValue, Option<HeaderValue>) {
+        SAID.with_borrow_mut(|said| {
+            let slot = &mut said[(age % REMEMBERED as u64) as usize];
+            match slot {
+                Some(said) if (said.ttl, said.age) == (ttl, age) => said.values.clone(),
+                _ => {
+                    let values = write();
+                    *slot = Some(Self {
+                        ttl,
+                        age,
+                        values: values.clone(),
+                    });
+                    values
+                }
+            }
+        })
     }
 }
 
@@ -188,6 +244,30 @@ mod tests {
         };
         assert_eq!(status.value(), expected);
         assert!(Parser::new(expected).parse::<sfv::List>().is_ok());
+    }
+
+    #[test]
+    fn cache_status_of_a_hit_is_its_own_whatever_was_said_before() {
+        let far = REMEMBERED as u64;
+        for (ttl, age) in [(9, 1), (9, 1), (8, 1), (9, 1 + far), (9, 1), (-9, 1), (9, 2)] {
+            let status = CacheStatus {
+                answer: Answer::Hit,
+                ttl: Some(ttl),
+                detail: None,
+                key: None,
+            };
+            let (value, said) = status.value_and_age(Some(age));
+            assert_eq!(value, format!("coppice; hit; ttl={ttl}"));
+            assert_eq!(said.unwrap(), age.to_string());
+            // Nothing else takes a hit's words.
+            let why = CacheStatus {
+                detail: Some("why"),
+                ..status
+            };
+            let (value, _) = why.value_and_age(Some(age));
+            assert_eq!(value, format!("coppice; hit; ttl={ttl}; detail=why"));
+            assert_eq!(status.value_and_age(None).1, None);
+        }
     }
 
     #[test]
