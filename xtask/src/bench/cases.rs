@@ -307,13 +307,16 @@ impl Bench {
             for server in &servers {
                 let (asked, before) = (self.app.asked(), server.cpu());
                 let path = format!("/slow/1024/{round}");
-                let slowest = client::herd(server.address, &path, VISITORS)?;
+                let waits = client::herd(server.address, &path, VISITORS)?;
                 let cpu = server.cpu().saturating_sub(before).as_secs_f64() * 1e6;
                 let asked = self.app.asked() - asked;
                 report.add(name, Metric::Asked, server.peer, asked as f64);
-                report.add(name, Metric::Slowest, server.peer, slowest.as_secs_f64() * 1e3);
                 report.add(name, Metric::Cpu, server.peer, cpu / VISITORS as f64);
+                report.waits(name, server.peer, &waits);
             }
+        }
+        for server in &servers {
+            report.add(name, Metric::Pss, server.peer, mebibytes(server.memory().pss));
         }
         report.goal(name, Metric::Asked, Goal::Most(1.0));
         Ok(())
@@ -394,7 +397,7 @@ const fn path_of(peer: Peer) -> &'static str {
     }
 }
 
-fn mebibytes(bytes: u64) -> f64 {
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 

@@ -106,46 +106,80 @@ impl Client {
     }
 }
 
-/// Asks for each of the pages `<prefix><n>` once, over a few connections: all of them are sent before the first is read,
-/// so that a machine with other things to do loses its turn once for many pages.
-pub(super) fn each_once(address: SocketAddr, prefix: &str, pages: usize) -> Result<()> {
-    let mut clients = (0..FILLERS)
-        .map(|_| Client::connect(address))
-        .collect::<Result<Vec<_>>>()?;
-    let mut page = 0;
-    while page < pages {
-        process::check_interrupt()?;
-        let batch = FILLERS.min(pages - page);
-        for (client, page) in clients[..batch].iter_mut().zip(page..) {
-            client.ask("GET", &format!("{prefix}{page}"), &[])?;
-        }
-        for client in &mut clients[..batch] {
-            let answer = client.answer()?;
-            if answer.status != 200 {
-                bail!("{address} answers a page of {prefix} with {}", answer.status);
-            }
-        }
-        page += batch;
-    }
-    Ok(())
+/// How long visitors waited, each from when it asked to the end of its answer.
+#[derive(Debug)]
+pub(super) struct Waits {
+    /// The shortest first.
+    each: Vec<Duration>,
+    /// From the first request to the last answer.
+    took: Duration,
 }
 
-/// All at once for one page; how long the slowest waited.
-pub(super) fn herd(address: SocketAddr, path: &str, visitors: usize) -> Result<Duration> {
-    let mut clients = (0..visitors)
-        .map(|_| Client::connect(address))
-        .collect::<Result<Vec<_>>>()?;
-    let began = Instant::now();
-    for client in &mut clients {
+impl Waits {
+    fn of(mut each: Vec<Duration>, took: Duration) -> Self {
+        each.sort_unstable();
+        Self { each, took }
+    }
+
+    /// So many of a hundred waited no longer.
+    pub(super) fn percentile(&self, percent: usize) -> Duration {
+        let at = (self.each.len() * percent).div_ceil(100).saturating_sub(1);
+        self.each.get(at).copied().unwrap_or_default()
+    }
+
+    /// Answers in a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.each.len() as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+}
+
+/// All of `asked`, one on each client, sent before the first answer is read; what they waited goes to `waits`.
+fn all_at_once(
+    clients: &mut [Client],
+    asked: impl Iterator<Item = String>,
+    waits: &mut Vec<Duration>,
+) -> Result<()> {
+    let mut began = Vec::with_capacity(clients.len());
+    for (client, path) in clients.iter_mut().zip(asked) {
+        began.push((Instant::now(), path));
+        let (_, path) = &began[began.len() - 1];
         client.ask("GET", path, &[])?;
     }
-    for client in &mut clients {
+    for (client, (began, path)) in clients.iter_mut().zip(began) {
         let answer = client.answer()?;
+        waits.push(began.elapsed());
         if answer.status != 200 {
             bail!("{path} is answered with {}", answer.status);
         }
     }
-    Ok(began.elapsed())
+    Ok(())
+}
+
+/// Asks for each of the pages `<prefix><n>` once, over a few connections: all of them are sent before the first is read,
+/// so that a machine with other things to do loses its turn once for many pages.
+pub(super) fn each_once(address: SocketAddr, prefix: &str, pages: usize) -> Result<Waits> {
+    let mut clients = connected(address, FILLERS)?;
+    let (began, mut waits) = (Instant::now(), Vec::with_capacity(pages));
+    for first in (0..pages).step_by(FILLERS) {
+        process::check_interrupt()?;
+        let batch = first..pages.min(first + FILLERS);
+        let paths = batch.map(|page| format!("{prefix}{page}"));
+        all_at_once(&mut clients, paths, &mut waits)?;
+    }
+    Ok(Waits::of(waits, began.elapsed()))
+}
+
+/// All at once for one page.
+pub(super) fn herd(address: SocketAddr, path: &str, visitors: usize) -> Result<Waits> {
+    let mut clients = connected(address, visitors)?;
+    let (began, mut waits) = (Instant::now(), Vec::with_capacity(visitors));
+    let paths = std::iter::repeat_n(path.to_owned(), visitors);
+    all_at_once(&mut clients, paths, &mut waits)?;
+    Ok(Waits::of(waits, began.elapsed()))
+}
+
+fn connected(address: SocketAddr, clients: usize) -> Result<Vec<Client>> {
+    (0..clients).map(|_| Client::connect(address)).collect()
 }
 
 /// Asks again and again until the answer pleases; how long that took.
@@ -175,5 +209,23 @@ pub(super) fn until(
             );
         }
         thread::sleep(pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_those_who_waited() {
+        let millis = |waits: &[u64]| {
+            let each = waits.iter().copied().map(Duration::from_millis).collect();
+            Waits::of(each, Duration::from_secs(2))
+        };
+        let waits = millis(&[30, 10, 20, 40]);
+        let of = |percent| waits.percentile(percent).as_millis();
+        assert_eq!([of(50), of(51), of(99), of(100)], [20, 30, 40, 40]);
+        assert!((waits.rate() - 2.0).abs() < 1e-9);
+        assert_eq!(millis(&[]).percentile(50), Duration::ZERO);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::cases::{Bench, joined};
+use super::cases::{Bench, joined, mebibytes};
 use super::client::{self, Client};
 use super::load::Load;
 use super::peers::{Peer, Server};
@@ -118,32 +118,39 @@ pub(super) fn while_serving(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// So many pages are asked for, each once.
+const EACH: usize = 10_000;
+
 /// Each page once, right after many purges of other pages: each is compared with all of them, by whomever.
 pub(super) fn behind_lines(bench: &Bench, report: &mut Report) -> Result<()> {
-    const PAGES: usize = 10_000;
     const LINES: usize = 1000;
     let servers = bench.caches(bench.app.address, "/store/64/ready")?;
     for server in servers.iter().filter(|server| purges(server.peer)) {
-        client::each_once(server.address, PREFIX, PAGES)?;
+        client::each_once(server.address, PREFIX, EACH)?;
         for round in 0..bench.rounds {
-            let once = || -> Result<f64> {
-                let before = server.cpu_at_rest()?;
-                client::each_once(server.address, PREFIX, PAGES)?;
-                let spent = server.cpu_at_rest()?.saturating_sub(before);
-                Ok(spent.as_secs_f64() * 1e6 / PAGES as f64)
-            };
-            report.add("each of 10,000 pages once", Metric::Cpu, server.peer, once()?);
+            let before = server.cpu_at_rest()?;
+            each_once(server, "each of 10,000 pages once", before, report)?;
             let tags: Vec<_> = (0..LINES).map(|tag| format!("none-{round}-{tag}")).collect();
             purge(server, &format!("many-{round}"), &tags)?;
             // A purge that comes after them all and shows: then they are in force.
             purge_one(server, &format!("last-{round}"), round)?;
             let before = server.cpu();
-            client::each_once(server.address, PREFIX, PAGES)?;
-            let spent = server.cpu_at_rest()?.saturating_sub(before);
-            let each = spent.as_secs_f64() * 1e6 / PAGES as f64;
-            report.add("the same behind 1,000 purges", Metric::Cpu, server.peer, each);
+            each_once(server, "the same behind 1,000 purges", before, report)?;
+        }
+        for name in ["each of 10,000 pages once", "the same behind 1,000 purges"] {
+            let memory = mebibytes(server.memory().pss);
+            report.add(name, Metric::Pss, server.peer, memory);
         }
     }
+    Ok(())
+}
+
+fn each_once(server: &Server, name: &str, before: Duration, report: &mut Report) -> Result<()> {
+    let waits = client::each_once(server.address, PREFIX, EACH)?;
+    let spent = server.cpu_at_rest()?.saturating_sub(before);
+    let each = spent.as_secs_f64() * 1e6 / EACH as f64;
+    report.add(name, Metric::Cpu, server.peer, each);
+    report.waits(name, server.peer, &waits);
     Ok(())
 }
 

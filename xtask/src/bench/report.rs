@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::ValueEnum as _;
 use serde::Serialize;
 
+use super::client::Waits;
 use super::peers::Peer;
 
 /// What a number says.
@@ -31,8 +32,6 @@ pub(super) enum Metric {
     PurgeCpu,
     /// What the app was asked.
     Asked,
-    /// How long the slowest visitor waited.
-    Slowest,
 }
 
 impl Metric {
@@ -49,7 +48,6 @@ impl Metric {
             Self::PurgeTime => "ms until the page is new",
             Self::PurgeCpu => "CPU ms a purge",
             Self::Asked => "requests to the app",
-            Self::Slowest => "ms for the slowest",
         }
     }
 }
@@ -82,6 +80,14 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// What visitors of our own waited in one round.
+    pub(super) fn waits(&mut self, case: &str, peer: Peer, waits: &Waits) {
+        let micros = |percent| waits.percentile(percent).as_secs_f64() * 1e6;
+        self.add(case, Metric::Rate, peer, waits.rate());
+        self.add(case, Metric::P50, peer, micros(50));
+        self.add(case, Metric::P99, peer, micros(99));
+    }
+
     /// Adds one round's number.
     pub(super) fn add(&mut self, case: &str, metric: Metric, peer: Peer, value: f64) {
         let known = self
