@@ -77,9 +77,17 @@ pub struct Ticket {
     owner: Arc<Owner>,
     number: u64,
     stamp: u64,
+    overtakes: bool,
 }
 
 impl Ticket {
+    /// When it took off, the app was at work on the same page, in this form or another, for a flight that has been
+    /// overtaken. An app with a cache of its own may answer both with what it began before. Known only where its plan has
+    /// headers that get a request past such a cache.
+    pub fn overtakes(&self) -> bool {
+        self.overtakes
+    }
+
     /// The ledger's head before the flight's request leaves.
     pub fn stamp(&self) -> u64 {
         self.stamp
@@ -175,6 +183,7 @@ impl<F> Flights<F> {
             owner: plan.owner.clone(),
             number: self.count,
             stamp: ledger.head(),
+            overtakes: !plan.origin_headers().is_empty() && self.overtakes(key, ledger),
         };
         let flight = Arc::new(make());
         let slot = Slot {
@@ -190,6 +199,14 @@ impl<F> Flights<F> {
             ticket,
             overtaken,
         }
+    }
+
+    fn overtakes(&self, key: &Key, ledger: &Ledger) -> bool {
+        self.aloft.values().any(|slot| {
+            let other = &slot.ticket.key;
+            (other.is_form_of(key) || key.is_form_of(other))
+                && (slot.ticket.overtakes || slot.is_overtaken(ledger))
+        })
     }
 
     /// The flight for a key that may be joined now.

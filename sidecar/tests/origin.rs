@@ -171,6 +171,42 @@ async fn an_app_that_answers_out_of_its_own_cache_is_reported(
     assert!(scene.app.is_idle());
 }
 
+/// Next.js renders a page once for all who ask meanwhile, in whatever form, and calls REVALIDATED what it began before the
+/// purge.
+#[rstest]
+#[case("/a", true)]
+#[case("/a?_rsc=hash", true)]
+#[case("/_next/data/build/a.json", true)]
+#[case("/b", false)]
+#[tokio::test]
+async fn what_the_app_began_before_a_purge_is_not_taken_for_new(#[case] form: &str, #[case] again: bool) {
+    let mut scene = Scene::with(route(&[])).await;
+    let early = scene.visit("/a");
+    let first = scene.app.asked().await;
+    for (sequence, path) in [(1, "/a"), (2, "/b")] {
+        scene.purge(sequence, Strategy::Expire, path).await;
+        scene.stream.report().await;
+    }
+    let late = scene.visit(form);
+    let second = scene.app.asked().await;
+    assert!(second.head.contains(TOKEN), "{}", second.head);
+    first.answer("200 OK", "x-nextjs-cache: MISS\r\n", "old").await;
+    assert!(early.await.unwrap().ends_with("old"));
+    let said = "x-nextjs-cache: REVALIDATED\r\n";
+    if again {
+        second.answer("200 OK", said, "old").await;
+        let third = scene.app.asked().await;
+        assert!(third.head.contains(TOKEN), "{}", third.head);
+        third.answer("200 OK", said, "new").await;
+    } else {
+        second.answer("200 OK", said, "new").await;
+    }
+    let late = late.await.unwrap();
+    assert!(late.ends_with("new"), "{late}");
+    scene.hit(form).await;
+    assert!(scene.app.is_idle());
+}
+
 #[tokio::test]
 async fn pages_are_fetched_before_a_visitor_asks() {
     let mut scene = Scene::with(route(&["/p", "http://a.test/q?x=1"])).await;

@@ -38,6 +38,8 @@ use crate::body::Body;
 
 /// What a flight takes beside key, headers and body: its task, its connection and the buffers of that, in bytes.
 const BOOKKEEPING: u64 = 16 << 10;
+/// What Next.js says of its own cache.
+const NEXTJS_CACHE: HeaderName = HeaderName::from_static("x-nextjs-cache");
 
 /// Flies: a task of its own, since a flight belongs to no visitor.
 pub(super) async fn fly(
@@ -99,6 +101,7 @@ impl Pilot {
         let cold = self.shared.store.get(&self.lookup.key).is_none();
         let regenerates = self.regenerates();
         let mut again = AGAIN.iter();
+        let mut overtakes = regenerates && self.ticket.overtakes();
         if !self.has_room() {
             return self.give_up(Unstorable::NoRoom);
         }
@@ -122,6 +125,12 @@ impl Pilot {
                 validated.is_some(),
             );
             match judgement {
+                // Next.js renders a page once for all who ask meanwhile, its token or not, and says REVALIDATED of what it
+                // began before the purge. Only what it begins after this answer is surely none of that.
+                Judgement::Store(_) if overtakes && head.headers.contains_key(NEXTJS_CACHE) => {
+                    drop(body);
+                    overtakes = false;
+                }
                 Judgement::Unstorable(reason) => {
                     if reason == Unstorable::Interval {
                         self.clear_place();
@@ -202,7 +211,7 @@ impl Pilot {
     fn note_origin_cache(&self, headers: &HeaderMap) {
         let is_asked = |(name, _): &(HeaderName, HeaderValue)| name == "x-prerender-revalidate";
         if self.lookup.plan.origin_headers().iter().any(is_asked) {
-            let said = headers.get("x-nextjs-cache").map(HeaderValue::as_bytes);
+            let said = headers.get(NEXTJS_CACHE).map(HeaderValue::as_bytes);
             let cached = said
                 .is_some_and(|said| said.eq_ignore_ascii_case(b"HIT") || said.eq_ignore_ascii_case(b"STALE"));
             self.flight.note_origin_cached(cached);
