@@ -1,7 +1,7 @@
 //! The faces of a page: HTML, and what a router asks for instead when it goes from one page to another.
 
 use anyhow::{Context as _, Result, ensure};
-use coppice_tests::visit::Answer;
+use coppice_tests::visit::{Answer, visit};
 use http::Method;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -47,6 +47,15 @@ const fn own(name: &'static str, section: &'static str, form: Form) -> Face {
     }
 }
 
+/// The same page, and a purge gets past the app's cache.
+const fn token(face: Face) -> Face {
+    Face {
+        app: App::Token,
+        own_cache: false,
+        ..face
+    }
+}
+
 /// The app router, rendered for each request.
 pub(crate) const APP_HTML: Face = face("app-html", "/blog", Form::Html);
 pub(crate) const APP_RSC: Face = face("app-rsc", "/blog", Form::Rsc);
@@ -62,6 +71,11 @@ pub(crate) const STATIC_DATA: Face = own("static-data", "/legacy", Form::Data);
 /// The app router with Next.js's own tags: page and data are kept until the app says that a tag is out of date.
 pub(crate) const TAGGED_HTML: Face = own("tagged-html", "/tagged", Form::Html);
 pub(crate) const TAGGED_RSC: Face = own("tagged-rsc", "/tagged", Form::Rsc);
+/// Next.js's own ISR with the token of its build.
+pub(crate) const TOKEN_ISR_HTML: Face = token(ISR_HTML);
+pub(crate) const TOKEN_ISR_RSC: Face = token(ISR_RSC);
+pub(crate) const TOKEN_STATIC_HTML: Face = token(STATIC_HTML);
+pub(crate) const TOKEN_STATIC_DATA: Face = token(STATIC_DATA);
 /// No JavaScript, no framework.
 pub(crate) const PYTHON: Face = Face {
     app: App::Python,
@@ -247,6 +261,22 @@ impl<'a> Page<'a> {
     pub(crate) async fn until_begun(&self, more_than: u64) -> Result<u64> {
         let what = format!("{} is rendered", self.path());
         until(&what, async || self.begun().await, |begun| Ok(*begun > more_than)).await
+    }
+
+    /// The purge after which it was asked of the app, where it is in the air.
+    pub(crate) async fn in_the_air_since(&self) -> Result<Option<u64>> {
+        let state = visit(self.site.serving.admin, "/state")
+            .header("host", b"localhost")
+            .send()
+            .await?;
+        let state: Value = serde_json::from_str(&state.body)?;
+        let host = format!("//{}/", self.host);
+        let is_it = |flight: &&Value| flight["key"].as_str().is_some_and(|key| key.contains(&host));
+        let flights = state["flights"].as_array().context("no flights")?;
+        Ok(flights
+            .iter()
+            .find(is_it)
+            .and_then(|flight| flight["stamp"].as_u64()))
     }
 
     /// Purges what a selector selects on this page's host, in the app's own cache before.

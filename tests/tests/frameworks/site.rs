@@ -8,6 +8,7 @@
 //! A test has a host of its own, and so pages, and purges that reach no other test's.
 
 use std::{
+    path::Path,
     sync::{
         Arc, LazyLock, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -45,6 +46,8 @@ const BRIEF: [&str; 3] = ["interval", "failure", "not-found"];
 pub(crate) enum App {
     /// Both routers of Next.js.
     Next,
+    /// The same, and purges get past Next.js's own cache with the token of its build.
+    Token,
     /// Next.js's pages router with a base path and locales.
     Localised,
     /// Python's standard library.
@@ -73,7 +76,7 @@ pub(crate) fn on(app: App, test: impl AsyncFnOnce(&Site) -> Result<()>) -> Resul
 
 impl Site {
     async fn of(app: App) -> Result<Arc<Self>> {
-        static SITES: [Mutex<Weak<Site>>; 3] = [const { Mutex::const_new(Weak::new()) }; 3];
+        static SITES: [Mutex<Weak<Site>>; 4] = [const { Mutex::const_new(Weak::new()) }; 4];
         let mut site = SITES[app as usize].lock().await;
         if let Some(running) = site.upgrade() {
             return Ok(running);
@@ -84,12 +87,16 @@ impl Site {
     }
 
     async fn start(app: App) -> Result<Self> {
-        let brief = brief(app);
-        let files = [("route.yaml", app.route()), ("brief.yaml", brief.as_str())];
+        let (route, brief) = (app.route(), brief(app));
+        let mut files = vec![("route.yaml", route.as_str()), ("brief.yaml", brief.as_str())];
         let (serving, build) = match app {
-            App::Next | App::Localised => {
+            App::Next | App::Token | App::Localised => {
                 let folder = built::built().await?.join(app.folder());
                 let build = std::fs::read_to_string(folder.join(".next/BUILD_ID"))?;
+                let secret = secret(&folder)?;
+                if app == App::Token {
+                    files.push(("secret.yaml", &secret));
+                }
                 (next(&files, app).await?, build)
             }
             App::Python => {
@@ -180,17 +187,35 @@ impl App {
     const fn folder(self) -> &'static str {
         match self {
             Self::Localised => "localised",
-            Self::Next | Self::Python => "",
+            Self::Next | Self::Token | Self::Python => "",
         }
     }
 
-    const fn route(self) -> &'static str {
+    fn route(self) -> String {
         match self {
-            Self::Next => NEXT,
-            Self::Localised => LOCALISED,
-            Self::Python => PYTHON,
+            Self::Next => NEXT.to_owned(),
+            Self::Token => NEXT.replace(
+                "  rules:\n",
+                "  origin:\n    headers:\n      - name: x-prerender-revalidate\n        \
+                 valueFrom: { secretKeyRef: { name: isr, key: bypass } }\n  rules:\n",
+            ),
+            Self::Localised => LOCALISED.to_owned(),
+            Self::Python => PYTHON.to_owned(),
         }
     }
+}
+
+/// The Secret with the token of a build of Next.js.
+fn secret(folder: &Path) -> Result<String> {
+    let manifest = std::fs::read_to_string(folder.join(".next/prerender-manifest.json"))?;
+    let manifest: serde_json::Value = serde_json::from_str(&manifest)?;
+    let token = manifest["preview"]["previewModeId"]
+        .as_str()
+        .context("no token")?;
+    Ok(format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{ name: isr, labels: {{ coppice.dev/allow-reference: \"true\" }} }}\n\
+         stringData: {{ bypass: {token:?} }}\n"
+    ))
 }
 
 /// A route for the rows whose pages are to live for a second. A literal path is more specific than the examples' patterns.
