@@ -106,7 +106,8 @@ impl Client {
     }
 }
 
-/// How long visitors waited, each from when it asked to the end of its answer.
+/// How long visitors waited, each from when it asked until its answer was read. They ask and read one behind the other, in one
+/// thread, so of a fast server this says more of them: it is for comparing servers.
 #[derive(Debug)]
 pub(super) struct Waits {
     /// The shortest first.

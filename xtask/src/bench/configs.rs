@@ -48,10 +48,10 @@ pub(super) fn sidecar(programs: &Path, listen: SocketAddr, admin: SocketAddr, ap
 }
 
 /// What the sidecar is built on, and nothing else: `hyper`, or `sockets`.
-pub(super) fn bare(programs: &Path, floor: &str, listen: SocketAddr) -> Command {
-    let mut command = program(programs.join("examples/bare"));
+pub(super) fn bare(floors: Option<&Path>, floor: &str, listen: SocketAddr) -> Result<Command> {
+    let mut command = program(floors.context("the floors are not built")?.join("bare"));
     command.args([floor, &listen.to_string()]);
-    command
+    Ok(command)
 }
 
 /// One worker; kept connections to the app. With open files remembered a hit opens none.

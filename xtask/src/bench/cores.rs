@@ -34,6 +34,19 @@ impl Cores {
         Ok(cores)
     }
 
+    /// The same, for what is not measured: where there is one core alone, for both.
+    pub(super) fn take_or_share() -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("failed to read the cores of this process")?;
+        let mut allowed = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        match (allowed.next(), allowed.next()) {
+            (Some(only), None) => Ok(Self {
+                server: only,
+                load: only,
+            }),
+            _ => Self::take(),
+        }
+    }
+
     /// Starts something on the server's core.
     pub(super) fn on_server<T>(self, start: impl FnOnce() -> T) -> Result<T> {
         stay_on(self.server)?;

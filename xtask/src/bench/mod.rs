@@ -37,7 +37,7 @@ use self::cores::{Cores, Priority};
 use self::peers::{Ground, Peer};
 use self::report::Report;
 pub(crate) use self::training::{TRAINING, train};
-use crate::build::{Recipe, Wanted};
+use crate::build::{self, Recipe, Wanted};
 use crate::paths::Paths;
 use crate::process;
 use crate::tools::system;
@@ -95,12 +95,13 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
         &arguments.cases
     };
     system::ensure_bench()?;
-    let is_own = |peer: &Peer| *peer == Peer::Coppice || peer.is_floor();
-    let programs = if arguments.peers.iter().any(is_own) {
+    let programs = if arguments.peers.contains(&Peer::Coppice) {
         arguments.recipe.build(paths, Wanted::Bench)?.programs
     } else {
         PathBuf::new()
     };
+    let with_floors = arguments.peers.iter().any(|peer| peer.is_floor());
+    let floors = with_floors.then(|| build::floors(paths)).transpose()?;
     let wanted = arguments.peers.contains(&Peer::Next)
         && cases
             .iter()
@@ -113,6 +114,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     let bench = Bench {
         ground: Ground {
             programs,
+            floors,
             next,
             cores: Cores::take()?,
             folder: folder.0.clone(),

@@ -81,6 +81,8 @@ pub(super) enum Mode {
 pub(super) struct Ground {
     /// The folder of the programs of this checkout.
     pub(super) programs: PathBuf,
+    /// The folder of the floors, where they take part.
+    pub(super) floors: Option<PathBuf>,
     /// The built app of Next.js, where there is one.
     pub(super) next: Option<PathBuf>,
     pub(super) cores: Cores,
@@ -116,8 +118,8 @@ impl Ground {
             (Peer::Nginx, _) => configs::nginx(&folder, address, app, true)?,
             (Peer::NginxPlain, _) => configs::nginx(&folder, address, app, false)?,
             (Peer::Varnish, _) => configs::varnish(&folder, address, app)?,
-            (Peer::Bare, _) => configs::bare(&self.programs, "hyper", address),
-            (Peer::Sockets, _) => configs::bare(&self.programs, "sockets", address),
+            (Peer::Bare, _) => configs::bare(self.floors.as_deref(), "hyper", address)?,
+            (Peer::Sockets, _) => configs::bare(self.floors.as_deref(), "sockets", address)?,
             (Peer::Next, _) => configs::next(self.next.as_deref(), address)?,
         };
         let said = File::create(folder.join("said"))?;

@@ -137,10 +137,6 @@ pub(super) fn behind_lines(bench: &Bench, report: &mut Report) -> Result<()> {
             let before = server.cpu();
             each_once(server, "the same behind 1,000 purges", before, report)?;
         }
-        for name in ["each of 10,000 pages once", "the same behind 1,000 purges"] {
-            let memory = mebibytes(server.memory().pss);
-            report.add(name, Metric::Pss, server.peer, memory);
-        }
     }
     Ok(())
 }
@@ -151,6 +147,7 @@ fn each_once(server: &Server, name: &str, before: Duration, report: &mut Report)
     let each = spent.as_secs_f64() * 1e6 / EACH as f64;
     report.add(name, Metric::Cpu, server.peer, each);
     report.waits(name, server.peer, &waits);
+    report.add(name, Metric::Pss, server.peer, mebibytes(server.memory().pss));
     Ok(())
 }
 

@@ -20,8 +20,15 @@ use super::peers::{Ground, Mode, Peer, Server};
 use super::purge;
 use crate::process;
 
-/// This text: whoever changes the visits wants another profile.
-pub(crate) const TRAINING: &str = include_str!("training.rs");
+/// The text of all that makes the visits: whoever changes it wants another profile.
+pub(crate) const TRAINING: [&str; 6] = [
+    include_str!("training.rs"),
+    include_str!("app.rs"),
+    include_str!("client.rs"),
+    include_str!("configs.rs"),
+    include_str!("load.rs"),
+    include_str!("purge.rs"),
+];
 
 /// What Chromium sends with a navigation.
 const BROWSER: [(&str, &str); 12] = [
@@ -61,8 +68,9 @@ fn visit(programs: &Path, folder: &Path) -> Result<()> {
     let app = App::start()?;
     let ground = Ground {
         programs: programs.to_path_buf(),
+        floors: None,
         next: None,
-        cores: Cores::take()?,
+        cores: Cores::take_or_share()?,
         folder: folder.to_path_buf(),
     };
     let mut server = ground.start(Peer::Coppice, Mode::Routed, app.address)?;

@@ -15,7 +15,7 @@ mod profile;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 pub(crate) use self::profile::rehearse;
@@ -63,12 +63,13 @@ impl Profile {
     }
 }
 
-/// What is built.
+/// What is built: programs alone. An example or a test would unite the features of development's dependencies with those of
+/// the others, and no profile would fit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
     /// The programs of the images.
     Images,
-    /// The programs that are measured, and those that show how low a measurement can be.
+    /// The programs that are measured.
     Bench,
 }
 
@@ -80,7 +81,7 @@ impl Wanted {
                 "--bin=coppice-sidecar",
                 "--bin=coppice-demo",
             ],
-            Self::Bench => &["--bin=coppice", "--bin=coppice-sidecar", "--example=bare"],
+            Self::Bench => &["--bin=coppice", "--bin=coppice-sidecar"],
         }
     }
 }
@@ -127,9 +128,7 @@ impl Recipe {
             });
         }
         let trained_by = match &self.trained_by {
-            Some(file) => file
-                .canonicalize()
-                .with_context(|| format!("failed to read the profile {}", file.display()))?,
+            Some(file) => profile::given(&workspace, file)?,
             None => profile::trained(paths, &workspace)?,
         };
         let flag = format!("-Cprofile-use={}", trained_by.display());
@@ -140,6 +139,13 @@ impl Recipe {
             trained_by: Some(trained_by),
         })
     }
+}
+
+/// Builds the servers that look nothing up, which no profile guides; the folder that holds them.
+pub(crate) fn floors(paths: &Paths) -> Result<PathBuf> {
+    let target = paths.cargo()?.target.join("floors");
+    let programs = compile(paths, &target, Profile::Dist, &["--example=bare"], None)?;
+    Ok(programs.join("examples"))
 }
 
 /// Builds what the arguments of cargo select, into the folder `target`; the folder of the programs.

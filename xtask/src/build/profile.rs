@@ -28,13 +28,11 @@ pub(super) fn trained(paths: &Paths, workspace: &Workspace) -> Result<PathBuf> {
     let programs = compile(paths, &folder, Profile::Dist, &["--bin=coppice"], Some(flag))?;
     let program = programs.join("coppice");
     let content = fs::read(&program).with_context(|| format!("failed to read {}", program.display()))?;
-    let digest = Sha256::new()
-        .chain_update(content)
-        .chain_update(bench::TRAINING)
-        .finalize();
-    let name = tools::hex(&digest[..8]);
-    // Cargo builds anew for other flags, not for another file of the same name.
-    let profile = folder.join(format!("{name}.profdata"));
+    let mut digest = Sha256::new_with_prefix(content);
+    for text in bench::TRAINING {
+        digest.update(text);
+    }
+    let profile = named(&folder, digest);
     if profile.is_file() {
         return Ok(profile);
     }
@@ -44,6 +42,25 @@ pub(super) fn trained(paths: &Paths, workspace: &Workspace) -> Result<PathBuf> {
     forget(workspace, &folder);
     merge(&tool, &counts, &profile)?;
     Ok(profile)
+}
+
+/// A profile that was trained before, kept where the others are.
+pub(super) fn given(workspace: &Workspace, file: &Path) -> Result<PathBuf> {
+    let content = fs::read(file).with_context(|| format!("failed to read the profile {}", file.display()))?;
+    let folder = workspace.target.join(TRAINING);
+    fs::create_dir_all(&folder)?;
+    let profile = named(&folder, Sha256::new_with_prefix(&content));
+    if !profile.is_file() {
+        forget(workspace, &folder);
+        fs::write(&profile, content)?;
+    }
+    Ok(profile)
+}
+
+/// Cargo builds anew for other flags, not for another file of the same name.
+fn named(folder: &Path, digest: Sha256) -> PathBuf {
+    let name = tools::hex(&digest.finalize()[..8]);
+    folder.join(format!("{name}.profdata"))
 }
 
 /// Removes profiles of other sources, and what was built with them.

@@ -84,10 +84,7 @@ pub(crate) fn build(paths: &Paths, recipe: &Recipe) -> Result<Vec<PathBuf>> {
         );
         archives.push(path);
     }
-    // With it the same source gives the same images again.
-    if let Some(profile) = &built.trained_by {
-        keep(profile, &folder.join("coppice.profdata"))?;
-    }
+    keep(built.trained_by.as_deref(), &folder.join("coppice.profdata"))?;
     eprintln!("images written in {} s", began.elapsed().as_secs());
     Ok(archives)
 }
@@ -104,11 +101,12 @@ fn labels(product: &Product, version: &str) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Copies the profile that guided the compiler, unless it is that very file.
-fn keep(profile: &Path, to: &Path) -> Result<()> {
-    if to.canonicalize().is_ok_and(|known| known == profile) {
-        return Ok(());
+/// Leaves the profile that guided the compiler: with it the same source gives the same images again.
+fn keep(profile: Option<&Path>, at: &Path) -> Result<()> {
+    match profile {
+        Some(profile) => fs::copy(profile, at).map(drop),
+        None if at.exists() => fs::remove_file(at),
+        None => Ok(()),
     }
-    fs::copy(profile, to).with_context(|| format!("failed to write {}", to.display()))?;
-    Ok(())
+    .with_context(|| format!("failed to write {}", at.display()))
 }
