@@ -9,6 +9,7 @@
 //!
 //! Pure state: the flight itself is the caller's `F`. Whoever holds this behind a lock holds it for these calls alone.
 
+mod asked;
 mod marks;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use ahash::RandomState;
 
 pub use self::marks::MAX_MARKERS;
-use self::marks::Marks;
+use self::{asked::Asked, marks::Marks};
 use crate::{
     judge::Unstorable,
     key::{Key, Selection},
@@ -42,6 +43,8 @@ pub struct Flights<F> {
     varies: Marks<Selection>,
     /// Keys of pages whose validators bring nothing new.
     distrusted: Marks<()>,
+    /// Noted only where a rule has headers that get a request past an app's own cache.
+    asked: Asked,
     /// Number of the last flight.
     count: u64,
 }
@@ -77,17 +80,9 @@ pub struct Ticket {
     owner: Arc<Owner>,
     number: u64,
     stamp: u64,
-    overtakes: bool,
 }
 
 impl Ticket {
-    /// When it took off, the app was at work on the same page, in this form or another, for a flight that has been
-    /// overtaken. An app with a cache of its own may answer both with what it began before. Known only where its plan has
-    /// headers that get a request past such a cache.
-    pub fn overtakes(&self) -> bool {
-        self.overtakes
-    }
-
     /// The ledger's head before the flight's request leaves.
     pub fn stamp(&self) -> u64 {
         self.stamp
@@ -152,6 +147,7 @@ impl<F> Default for Flights<F> {
             unsafe_requests: Marks::default(),
             varies: Marks::default(),
             distrusted: Marks::default(),
+            asked: Asked::default(),
             count: 0,
         }
     }
@@ -183,7 +179,6 @@ impl<F> Flights<F> {
             owner: plan.owner.clone(),
             number: self.count,
             stamp: ledger.head(),
-            overtakes: !plan.origin_headers().is_empty() && self.overtakes(key, ledger),
         };
         let flight = Arc::new(make());
         let slot = Slot {
@@ -201,12 +196,17 @@ impl<F> Flights<F> {
         }
     }
 
-    fn overtakes(&self, key: &Key, ledger: &Ledger) -> bool {
-        self.aloft.values().any(|slot| {
-            let other = &slot.ticket.key;
-            (other.is_form_of(key) || key.is_form_of(other))
-                && (slot.ticket.overtakes || slot.is_overtaken(ledger))
-        })
+    /// The app is about to be asked for what the flight fetches. Whether it may still be at work on that page, in this form or
+    /// another, for a request that something has overtaken: an app with a cache of its own may answer both with what it began
+    /// before.
+    pub fn ask(&mut self, ticket: &Ticket, ledger: &Ledger, now: Moment) -> bool {
+        let is_selected = |stamp| ledger.effect(&ticket.facts(None), stamp).is_some();
+        self.asked.ask(&ticket.key, ledger, now, is_selected)
+    }
+
+    /// The app has answered.
+    pub fn answered(&mut self, ticket: &Ticket) {
+        self.asked.answered(&ticket.key);
     }
 
     /// The flight for a key that may be joined now.
@@ -257,6 +257,7 @@ impl<F> Flights<F> {
         for slot in self.aloft.values_mut() {
             slot.overtaken |= slot.ticket.key.is_form_of(key);
         }
+        self.asked.overtake(key);
         true
     }
 
@@ -274,6 +275,7 @@ impl<F> Flights<F> {
         for slot in self.aloft.values_mut() {
             slot.overtaken = true;
         }
+        self.asked.overtake_all();
     }
 
     /// The answer for a key was not storable: the next ones skip the queue for [`MARKER_TTL`].
@@ -442,6 +444,77 @@ mod tests {
             flights.land(&second, Some(tags.list()), &ledger),
             Landing::Overtaken
         );
+    }
+
+    /// Leads for a path, and asks.
+    fn asks(flights: &mut Flights<u32>, plan: &Plan, ledger: &Ledger, path: &str) -> (Ticket, bool) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let key = Key::new(mk_key("/").scheme(), mk_key("/").host(), path, query).unwrap();
+        let Boarding::Lead { ticket, .. } = flights.board(&Arc::new(key), plan, ledger, || 0) else {
+            panic!("not the lead for {path}");
+        };
+        let doubt = flights.ask(&ticket, ledger, Moment(0));
+        (ticket, doubt)
+    }
+
+    fn purge_path(ledger: &Ledger, sequence: u64, path: &str) {
+        let selector = Selector {
+            paths: texts(&[path]),
+            ..Selector::default()
+        };
+        let line = Line {
+            sequence,
+            selector,
+            strategy: Strategy::Expire,
+        };
+        ledger.append([line], sequence, 0);
+    }
+
+    #[test]
+    fn flights_know_what_the_app_began_before() {
+        let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
+        let (first, doubt) = asks(&mut flights, &plan, &ledger, "/a");
+        assert!(!doubt);
+        purge_path(&ledger, 1, "/b");
+        let (rsc, doubt) = asks(&mut flights, &plan, &ledger, "/a?_rsc=1");
+        assert!(!doubt, "nothing has overtaken the first");
+        purge_path(&ledger, 2, "/a");
+        // One takes the first one's place, and ends without an answer.
+        let (second, doubt) = asks(&mut flights, &plan, &ledger, "/a");
+        assert!(doubt);
+        flights.land(&second, None, &ledger);
+        for path in ["/a", "/a?_rsc=2", "/_next/data/b/a.json"] {
+            let (again, doubt) = asks(&mut flights, &plan, &ledger, path);
+            assert!(doubt, "{path}");
+            flights.land(&again, None, &ledger);
+        }
+        assert!(!asks(&mut flights, &plan, &ledger, "/c").1);
+        flights.answered(&first);
+        let (third, doubt) = asks(&mut flights, &plan, &ledger, "/a?_rsc=3");
+        assert!(!doubt, "the app has answered");
+        // It asks once more, and a purge comes amid that.
+        flights.answered(&third);
+        flights.ask(&third, &ledger, Moment(0));
+        flights.land(&rsc, None, &ledger);
+        purge_path(&ledger, 3, "/a");
+        assert!(asks(&mut flights, &plan, &ledger, "/a").1);
+    }
+
+    #[test]
+    fn flights_know_it_behind_what_is_no_line() {
+        let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
+        let (first, _) = asks(&mut flights, &plan, &ledger, "/a");
+        flights.overtake(&mk_key("/a"), Moment(0));
+        flights.land(&first, None, &ledger);
+        let (second, doubt) = asks(&mut flights, &plan, &ledger, "/a");
+        assert!(doubt, "an unsafe request");
+        flights.answered(&second);
+        flights.ask(&second, &ledger, Moment(0));
+        flights.overtake_all();
+        let (third, doubt) = asks(&mut flights, &plan, &ledger, "/a");
+        assert!(doubt, "another ledger");
+        let later = Moment(0) + Duration::from_mins(10);
+        assert!(!flights.ask(&third, &ledger, later), "by then it has ended");
     }
 
     #[test]

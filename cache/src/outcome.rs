@@ -177,8 +177,8 @@ impl Forward {
 /// Why a request is refused with 400, which only a malformed one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefuseReason {
-    /// The authority of the request line (`:authority` in HTTP/2) and `Host` disagree, or there are two that differ
-    /// (RFC 9112 section 3.2, RFC 9113 section 8.3.1): app and cache could each believe another one.
+    /// The authority of the request line (`:authority` in HTTP/2) and `Host` disagree (RFC 9112 section 3.2, RFC 9113
+    /// section 8.3.1): app and cache could each believe another one.
     HostsDisagree,
     /// HTTP/1.1 with no `Host`, or with more than one (RFC 9112 section 3.2).
     HostCount,

@@ -301,23 +301,24 @@ impl Store {
     /// An unsafe request to this URL succeeded: see [`Page::invalidate`]. Of all pages that it has, and of the forms
     /// in which Next.js's routers ask for them; not while one is replaced by a copy of itself, which would lose it.
     pub fn invalidate(&self, key: &Arc<Key>, plan: &Plan) {
-        if !plan.is_keyed() {
-            let _writing = self.writing.lock();
-            let keys: Vec<_> = self.registers.variants.lock().of(key).to_vec();
-            for key in keys.iter().chain([&key.plain()]) {
-                if let Some(page) = self.pages.peek(&**key) {
-                    page.invalidate();
-                }
-            }
-        }
         // Nothing else knows which pages the rule's headers and cookies, or the headers of Next.js's routers, have made of
         // it. The latter alone are not worth a long walk over the pages of every query of the path.
         let most = if plan.is_keyed() { usize::MAX } else { FEW_FORMS };
         let paths = [Fact::path(key.path())];
-        for id in self.keys_with(&paths, most).unwrap_or_default() {
-            let _writing = self.writing.lock();
-            let page = self.pages.peek(&WithId(id));
-            if let Some(page) = page.filter(|page| page.key().is_form_of(key)) {
+        if let Some(ids) = self.keys_with(&paths, most) {
+            for id in ids {
+                let _writing = self.writing.lock();
+                let page = self.pages.peek(&WithId(id));
+                if let Some(page) = page.filter(|page| page.key().is_form_of(key)) {
+                    page.invalidate();
+                }
+            }
+            return;
+        }
+        let _writing = self.writing.lock();
+        let keys: Vec<_> = self.registers.variants.lock().of(key).to_vec();
+        for key in keys.iter().chain([&key.plain()]) {
+            if let Some(page) = self.pages.peek(&**key) {
                 page.invalidate();
             }
         }

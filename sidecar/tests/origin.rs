@@ -207,6 +207,29 @@ async fn what_the_app_began_before_a_purge_is_not_taken_for_new(#[case] form: &s
     assert!(scene.app.is_idle());
 }
 
+/// Nothing is stored yet and no line selects the page: a post alone has overtaken what the app is at work on.
+#[tokio::test]
+async fn what_the_app_began_before_a_post_is_not_taken_for_new() {
+    let mut scene = Scene::with(route(&[])).await;
+    let early = scene.visit("/a");
+    let first = scene.app.asked().await;
+    let address = scene.sidecar.address;
+    let post = "POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let posted = tokio::spawn(async move { ask(address, post).await });
+    scene.app.asked().await.answer("200 OK", "", "posted").await;
+    assert!(posted.await.unwrap().ends_with("posted"));
+    let late = scene.visit("/a");
+    let second = scene.app.asked().await;
+    assert!(second.head.contains(TOKEN), "{}", second.head);
+    first.answer("200 OK", "x-nextjs-cache: MISS\r\n", "old").await;
+    assert!(early.await.unwrap().ends_with("old"));
+    let said = "x-nextjs-cache: REVALIDATED\r\n";
+    second.answer("200 OK", said, "old").await;
+    scene.app.asked().await.answer("200 OK", said, "new").await;
+    assert!(late.await.unwrap().ends_with("new"));
+    scene.hit("/a").await;
+}
+
 #[tokio::test]
 async fn pages_are_fetched_before_a_visitor_asks() {
     let mut scene = Scene::with(route(&["/p", "http://a.test/q?x=1"])).await;

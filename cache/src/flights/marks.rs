@@ -47,6 +47,16 @@ impl<V: Clone> Marks<V> {
         }
     }
 
+    /// What holds for a key, or has held before its time was up.
+    pub(super) fn value(&mut self, id: u64) -> Option<&mut V> {
+        self.by_id.get_mut(&id).map(|(value, _)| value)
+    }
+
+    /// All that holds for keys.
+    pub(super) fn values(&mut self) -> impl Iterator<Item = &mut V> {
+        self.by_id.values_mut().map(|(value, _)| value)
+    }
+
     pub(super) fn remove(&mut self, id: u64) {
         self.by_id.remove(&id);
     }

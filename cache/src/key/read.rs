@@ -141,8 +141,8 @@ pub fn lookup_of(routes: &Routes, parts: &Parts) -> Option<Lookup> {
     Place::of(routes, parts, &target, named).ok()?.lookup(parts)
 }
 
-/// The rule that a request's host and path come to, whatever else the request says and whatever the rule does with it:
-/// for who asks why.
+/// The rule that the host and path of a request that is not refused come to, whatever else it says and whatever the rule does
+/// with it: for who asks why.
 pub fn rule_of<'a>(routes: &'a Routes, parts: &Parts) -> Option<&'a Arc<Plan>> {
     let target = Target::of(&parts.headers);
     let host = target.named(parts).ok()??;

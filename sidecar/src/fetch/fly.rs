@@ -99,19 +99,27 @@ enum Collected {
 impl Pilot {
     async fn fly(&self) {
         let cold = self.shared.store.get(&self.lookup.key).is_none();
-        let regenerates = self.regenerates();
         let mut again = AGAIN.iter();
-        let mut overtakes = regenerates && self.ticket.overtakes();
         if !self.has_room() {
             return self.give_up(Unstorable::NoRoom);
         }
+        // Only headers of the rule get a request past a cache of the app's.
+        let is_past = !self.lookup.plan.origin_headers().is_empty();
+        let mut overtakes = is_past && self.ask();
+        let regenerates = is_past && (overtakes || self.regenerates());
         let mut validated = self.to_validate();
         loop {
+            if is_past {
+                self.ask();
+            }
             let (response, arrival) = match self.send(validated.as_ref(), regenerates).await {
                 Ok(answered) => answered,
                 Err(failure) => return self.fail(failure),
             };
             let (head, body) = response.into_parts();
+            if is_past {
+                self.shared.flights.lock().answered(&self.ticket);
+            }
             if regenerates {
                 self.note_origin_cache(&head.headers);
             }
@@ -180,13 +188,16 @@ impl Pilot {
     /// Its page takes the place of another, or follows a purge. What the app's own cache holds is then no answer: the
     /// headers that are for regenerations get the request past it.
     fn regenerates(&self) -> bool {
-        let Lookup { key, plan, .. } = &self.lookup;
-        if plan.origin_headers().is_empty() {
-            return false;
-        }
         let shared = &self.shared;
         let purged = || shared.ledger.effect(&self.facts(Tags::Unknown), 0);
-        self.behind || shared.store.get(key).is_some() || purged().is_some()
+        self.behind || shared.store.get(&self.lookup.key).is_some() || purged().is_some()
+    }
+
+    /// See [`Flights::ask`](coppice_cache::flights::Flights::ask).
+    fn ask(&self) -> bool {
+        let now = self.shared.clock.now();
+        let mut flights = self.shared.flights.lock();
+        flights.ask(&self.ticket, &self.shared.ledger, now)
     }
 
     /// A purge has selected the page with these tags, and not one that lets an old page serve: nobody is to see what was

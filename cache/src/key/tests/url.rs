@@ -194,6 +194,7 @@ fn key_of_odd_parts_is_refused(#[case] host: &str, #[case] path: &str, #[case] q
 #[case("/p", "/_next/data/b1/p.json", false)]
 fn key_is_form_of_a_page(#[case] form: &str, #[case] page: &str, #[case] expected: bool) {
     assert_eq!(key(form, &[]).is_form_of(&key(page, &[])), expected);
+    assert!(!expected || key(form, &[]).page() == key(page, &[]).page());
     let secure = key(form, &[("x-forwarded-proto", "https")]);
     assert!(!secure.is_form_of(&key(page, &[])), "of another site");
 }

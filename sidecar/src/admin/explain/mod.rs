@@ -277,7 +277,8 @@ fn bypasses(reading: &Reading, plan: Option<&Plan>, parts: &Parts) -> Vec<Bypass
 impl Matched {
     fn of(routes: &Routes, plan: Option<&Plan>, reading: &Reading, parts: &Parts) -> Self {
         let path = parts.uri.path();
-        let elsewhere = if plan.is_none() && path::check(path).is_ok() {
+        let is_refused = matches!(reading, Reading::Refuse(_));
+        let elsewhere = if plan.is_none() && !is_refused && path::check(path).is_ok() {
             let others = routes.plans().iter().filter(|plan| plan.pattern(path).is_some());
             others
                 .take(MAX_ELSEWHERE)
