@@ -2,7 +2,7 @@
 #   docker build --target coppice-operator -t localhost/coppice-operator:0.1.0 .
 #   docker build --target coppice-sidecar -t localhost/coppice-sidecar:0.1.0 .
 #   docker build --target coppice-demo -t localhost/coppice-demo:0.1.0 .
-# Only that command also guides the compiler by a profile of visits, which takes a sixth off what a visit costs.
+# Only that command also guides the compiler by a profile of visits, for which a visit costs less.
 FROM rust:1.95-bookworm AS build
 WORKDIR /coppice
 COPY . .

@@ -109,9 +109,6 @@ impl Pilot {
         let regenerates = is_past && (overtakes || self.regenerates());
         let mut validated = self.to_validate();
         loop {
-            if is_past {
-                self.ask();
-            }
             let (response, arrival) = match self.send(validated.as_ref(), regenerates).await {
                 Ok(answered) => answered,
                 Err(failure) => return self.fail(failure),
@@ -181,6 +178,9 @@ impl Pilot {
                     let shared = self.shared.clone();
                     return ask_again(Fetcher { shared }, self.lookup.key.clone());
                 }
+            }
+            if is_past {
+                self.ask();
             }
         }
     }

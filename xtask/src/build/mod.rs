@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `dist` is guided by a profile (the compiler's `-C profile-use`): what visits run through is laid out and inlined for
-//! them, which takes a sixth off the CPU time of a hit. All programs are built with `--target`, so that their flags
+//! them. All programs are built with `--target`, so that their flags
 //! neither touch the ordinary build's results nor its build scripts and macros, which both share.
 
 mod profile;

@@ -127,6 +127,11 @@ impl Part {
             )
     }
 
+    /// Whether something has to be made for it before (`families::needs`).
+    const fn has_needs(self) -> bool {
+        self.is_family() || matches!(self, Self::Training)
+    }
+
     /// Whether it cannot do without programs built with Go.
     const fn with_tools(self) -> bool {
         self.on_cluster() || matches!(self, Self::Conformance | Self::Chart | Self::Generated)
@@ -208,7 +213,7 @@ impl Session<'_> {
         if part == Part::Unit || part.is_family() {
             self.build_tests();
         }
-        if part.is_family() || part == Part::Training {
+        if part.has_needs() {
             self.prepare(part);
         }
         let obstacle = self.obstacle(part);
@@ -300,7 +305,7 @@ impl Session<'_> {
         if (part == Part::Unit || part.is_family()) && matches!(self.binaries, Some(Err(_))) {
             return Some("build tests failed".to_owned());
         }
-        if !part.is_family() && part != Part::Training {
+        if !part.has_needs() {
             return None;
         }
         let missing = families::needs(part)
