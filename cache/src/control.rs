@@ -1,8 +1,9 @@
-//! `Cache-Control` and `Vary` as RFC 9111 writes them: lists of directives and names, over any number of fields.
+//! `Cache-Control`, `Vary` and their kin as RFC 9110 and 9111 write them: lists of directives and names, over any number of
+//! fields.
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::TRANSFER_ENCODING};
 
 /// What an answer's `Cache-Control` says, as far as a shared cache is concerned.
 ///
@@ -197,6 +198,17 @@ pub fn named(member: &[u8]) -> Option<Named> {
 
 /// Families of fields that no built request has.
 const UNSENT: [&str; 4] = ["if-", "proxy-", "x-middleware-", "cf-"];
+
+/// The body has another transfer coding than one `chunked`. hyper takes `chunked` off, and whatever else there was would go
+/// on without its name.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(only), None) => !only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
+    }
+}
 
 /// Next.js's own set: its router sends these, and an answer has been seen to depend on them without `Vary` saying so.
 pub fn always_selects(name: &HeaderName) -> bool {

@@ -7,7 +7,7 @@ use http::{
 };
 
 use super::{X_FORWARDED_HOST, X_FORWARDED_PROTO, host};
-use crate::{config::Scheme, outcome::RefuseReason};
+use crate::{config::Scheme, control, outcome::RefuseReason};
 
 /// The fields that say where a request goes; of those that proxies add, the first of each.
 #[derive(Debug, Default)]
@@ -16,9 +16,7 @@ pub(super) struct Target<'a> {
     hosts: usize,
     pub(super) forwarded_host: Option<&'a HeaderValue>,
     pub(super) forwarded_proto: Option<&'a HeaderValue>,
-    /// A transfer coding other than one `chunked`, which is all that hyper takes off.
-    is_coded: bool,
-    is_chunked: bool,
+    is_transferred: bool,
 }
 
 impl<'a> Target<'a> {
@@ -30,11 +28,7 @@ impl<'a> Target<'a> {
                     target.host.get_or_insert(value);
                     target.hosts += 1;
                 }
-                TRANSFER_ENCODING => {
-                    let is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-                    target.is_coded |= !is_chunked || target.is_chunked;
-                    target.is_chunked = is_chunked;
-                }
+                TRANSFER_ENCODING => target.is_transferred = true,
                 _ if name == X_FORWARDED_HOST => {
                     target.forwarded_host.get_or_insert(value);
                 }
@@ -83,7 +77,7 @@ impl<'a> Target<'a> {
             }
             named = Some(authority);
         }
-        if self.is_coded {
+        if self.is_transferred && control::is_coded(&parts.headers) {
             return Err(RefuseReason::TransferCoding);
         }
         Ok(named)

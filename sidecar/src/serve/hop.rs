@@ -92,17 +92,6 @@ fn is_length(value: &HeaderValue) -> bool {
     digits.is_some_and(|text| text.parse::<u64>().is_ok())
 }
 
-/// The body has another transfer coding than one `chunked`. hyper takes `chunked` off, and whatever else there was would go
-/// on without its name.
-pub fn is_coded(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => false,
-        (Some(only), None) => !only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => true,
-    }
-}
-
 /// Codings that somebody may have meant (IANA's registry of them): without its name, such a body is another one.
 const REGISTERED: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
 

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use coppice_cache::control;
 use http::{Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -162,7 +163,7 @@ impl Upstream {
         connection.timer = Some(timer);
         match answer {
             Ok(mut response) => {
-                if hop::is_coded(response.headers()) && !hop::ignore_coding(response.headers_mut()) {
+                if control::is_coded(response.headers()) && !hop::ignore_coding(response.headers_mut()) {
                     let app = self.app.clone();
                     return Err(Missed::Failed(UpstreamError::Coded { app }));
                 }
