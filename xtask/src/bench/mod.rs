@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the sidecar beside nginx, Varnish and Next.js, in one run on one machine.
 //!
 //! ```text
-//! packages, build ─► cores ─► app ─► for each case: peers start ─► pages are stored, and checked
+//! packages, build ─► network, cores ─► app ─► for each case: peers start ─► pages are stored, and checked
 //!                                                     └─► rounds: wrk on each peer in turn ─► CPU time, latency, memory
 //!                                                                                               └─► table, JSON
 //! ```
@@ -17,6 +17,7 @@ mod configs;
 mod cores;
 mod load;
 mod micro;
+mod network;
 mod next;
 mod peers;
 mod purge;
@@ -109,6 +110,8 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
     let next = wanted.then(|| next::built(paths)).transpose()?;
 
     let folder = Folder::make()?;
+    // Not before all is built, which may take what is on the net.
+    let network = network::enter();
     let _priority = Priority::raise();
     let mut report = Report::default();
     let bench = Bench {
@@ -124,7 +127,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
         seconds: arguments.seconds,
         rounds: usize::from(arguments.rounds),
     };
-    report.about = about(arguments);
+    report.about = about(arguments, network);
     let mut failed = 0;
     for case in cases {
         process::check_interrupt()?;
@@ -153,7 +156,7 @@ pub(crate) fn run(paths: &Paths, arguments: &Arguments) -> Result<()> {
 }
 
 /// What a reader must know to weigh the numbers.
-fn about(arguments: &Arguments) -> Vec<String> {
+fn about(arguments: &Arguments, network: String) -> Vec<String> {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor
         .lines()
@@ -174,6 +177,7 @@ fn about(arguments: &Arguments) -> Vec<String> {
             "{processor}; a core for the server, a core for the app and wrk with {} connections",
             load::CONNECTIONS
         ),
+        network,
         format!(
             "coppice dev --quiet --no-key, built as {}; {}; {}",
             arguments.recipe.describe(),

@@ -1,0 +1,65 @@
+//! A network for the benchmark alone: loopback, as Linux has it where nobody has tuned it.
+//!
+//! A machine may say that all its connections pace what they send by timers, as BBR does. Between two cores of one machine
+//! that is most of what a large answer costs, and differs from minute to minute; who is measured has no part in it.
+
+use std::fs;
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::process::{self, capture};
+
+/// How the connections of this network decide how much may be under way.
+const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+/// Linux's default, and what every kernel lets every namespace have.
+const WANTED: [&str; 2] = ["cubic", "reno"];
+
+/// Moves this thread, and with it all that it starts from now on, into a network of its own. What became of that, in a
+/// sentence: where it is not allowed, the machine's network is measured, and its reader has to know.
+pub(super) fn enter() -> String {
+    let entered = make();
+    let congestion = fs::read_to_string(CONGESTION).unwrap_or_default();
+    let congestion = congestion.trim();
+    match entered {
+        Ok(()) => format!("loopback of a network of its own, with {congestion} as congestion control"),
+        Err(error) => format!(
+            "loopback of the machine, with {congestion} as congestion control (no network of its own: {error:#})"
+        ),
+    }
+}
+
+fn make() -> Result<()> {
+    let name = Name::new(format!("coppice-bench-{}", std::process::id()))?;
+    let namespace = File::open(&name.path).context("failed to open the network namespace")?;
+    capture(process::command("ip").args(["-n", &name.text, "link", "set", "lo", "up"]))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("failed to enter the network namespace")?;
+    WANTED
+        .into_iter()
+        .find_map(|wanted| fs::write(CONGESTION, wanted).ok())
+        .context("the network namespace has the machine's congestion control")
+}
+
+/// What the namespace is called until somebody is in it: from then on it lives as long as its processes.
+struct Name {
+    text: String,
+    path: PathBuf,
+}
+
+impl Name {
+    fn new(text: String) -> Result<Self> {
+        capture(process::command("ip").args(["netns", "add", &text]))?;
+        let path = Path::new("/run/netns").join(&text);
+        Ok(Self { text, path })
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = capture(process::command("ip").args(["netns", "del", &self.text]));
+    }
+}
