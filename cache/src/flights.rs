@@ -10,14 +10,13 @@
 //! Pure state: the flight itself is the caller's `F`. Whoever holds this behind a lock holds it for these calls alone.
 
 mod asked;
-mod marks;
+mod lately;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ahash::RandomState;
 
-pub use self::marks::MAX_MARKERS;
-use self::{asked::Asked, marks::Marks};
+use self::{asked::Asked, lately::Lately};
 use crate::{
     judge::Unstorable,
     key::{Key, Selection},
@@ -36,14 +35,14 @@ pub const UNSAFE_TTL: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Flights<F> {
     aloft: HashMap<Arc<Key>, Slot<F>, RandomState>,
-    marks: Marks<Unstorable>,
+    unstorable: Lately<Unstorable>,
     /// URLs that an unsafe request has just invalidated.
-    unsafe_requests: Marks<()>,
+    unsafe_requests: Lately<()>,
     /// What answers that are not kept have taught of whose they are.
-    varies: Marks<Selection>,
+    varies: Lately<Selection>,
     /// Keys of pages whose validators bring nothing new.
-    distrusted: Marks<()>,
-    /// Noted only where a rule has headers that get a request past an app's own cache.
+    distrusted: Lately<()>,
+    /// Noted only where a route has headers that get a request past an app's own cache.
     asked: Asked,
     /// Number of the last flight.
     count: u64,
@@ -69,7 +68,7 @@ pub struct Aloft<'a, F> {
     pub ticket: &'a Ticket,
     /// Why nobody joins any more.
     pub closed: Option<Unstorable>,
-    /// Something other than a line has overtaken it.
+    /// Something has overtaken it, as far as its tags are known: it will not be stored.
     pub overtaken: bool,
 }
 
@@ -121,8 +120,6 @@ pub enum Boarding<F> {
         flight: Arc<F>,
         /// To be given back when it lands.
         ticket: Ticket,
-        /// The flight that it takes the place of: overtaken, it ends for those who wait for it, unstored.
-        overtaken: Option<Arc<F>>,
     },
     /// Wait for this one.
     Join(Arc<F>),
@@ -143,10 +140,10 @@ impl<F> Default for Flights<F> {
     fn default() -> Self {
         Self {
             aloft: HashMap::default(),
-            marks: Marks::default(),
-            unsafe_requests: Marks::default(),
-            varies: Marks::default(),
-            distrusted: Marks::default(),
+            unstorable: Lately::default(),
+            unsafe_requests: Lately::default(),
+            varies: Lately::default(),
+            distrusted: Lately::default(),
             asked: Asked::default(),
             count: 0,
         }
@@ -169,7 +166,7 @@ impl<F> Flights<F> {
             if let Some(reason) = slot.closed {
                 return Boarding::Pass(reason);
             }
-            if slot.ticket.is_under(plan) && !slot.is_overtaken(ledger) {
+            if slot.is_joinable(plan, ledger) {
                 return Boarding::Join(slot.flight.clone());
             }
         }
@@ -188,12 +185,9 @@ impl<F> Flights<F> {
             closed: None,
             overtaken: false,
         };
-        let overtaken = self.aloft.insert(key.clone(), slot).map(|slot| slot.flight);
-        Boarding::Lead {
-            flight,
-            ticket,
-            overtaken,
-        }
+        // One that is overtaken ends for those who wait for it, unstored.
+        self.aloft.insert(key.clone(), slot);
+        Boarding::Lead { flight, ticket }
     }
 
     /// The app is about to be asked for what the flight fetches. Whether it may still be at work on that page, in this form or
@@ -209,12 +203,10 @@ impl<F> Flights<F> {
         self.asked.answered(&ticket.key);
     }
 
-    /// The flight for a key that may be joined now.
-    pub fn joinable(&self, key: &Key, ledger: &Ledger) -> Option<Arc<F>> {
-        self.aloft
-            .get(key)
-            .filter(|slot| slot.closed.is_none() && !slot.is_overtaken(ledger))
-            .map(|slot| slot.flight.clone())
+    /// The flight for a key that may be joined now, as [`Flights::board`] has it.
+    pub fn joinable(&self, key: &Key, plan: &Plan, ledger: &Ledger) -> Option<Arc<F>> {
+        let slot = self.aloft.get(key)?;
+        slot.is_joinable(plan, ledger).then(|| slot.flight.clone())
     }
 
     /// The app's headers are there: purges are compared with these tags from now on.
@@ -280,7 +272,7 @@ impl<F> Flights<F> {
 
     /// The answer for a key was not storable: the next ones skip the queue for [`MARKER_TTL`].
     pub fn mark(&mut self, key: &Key, reason: Unstorable, now: Moment) {
-        self.marks.set(key.id(), reason, now + MARKER_TTL);
+        self.unstorable.set(key.id(), reason, now + MARKER_TTL);
     }
 
     /// Why the answer for a key is known to be unstorable: a visitor then skips the queue. A regeneration does not ask, so
@@ -291,12 +283,12 @@ impl<F> Flights<F> {
 
     /// [`Flights::marked`], and for how long.
     pub fn marked_until(&self, key: &Key, now: Moment) -> Option<(Unstorable, Moment)> {
-        self.marks.get(key.id(), now)
+        self.unstorable.get(key.id(), now)
     }
 
     /// The answer for a key has been stored.
-    pub fn unmark(&mut self, key: &Key) {
-        self.marks.remove(key.id());
+    pub fn stored(&mut self, key: &Key) {
+        self.unstorable.remove(key.id());
         self.varies.remove(key.id());
         self.distrusted.remove(key.id());
     }
@@ -325,22 +317,22 @@ impl<F> Flights<F> {
 
     /// Rules have changed: what was not storable may be so now.
     pub fn unmark_all(&mut self) {
-        self.marks = Marks::default();
-        self.varies = Marks::default();
+        self.unstorable = Lately::default();
+        self.varies = Lately::default();
     }
 
     /// Everything in the air, for people to look at: in no order, and those left out that another flight has taken the
     /// place of.
-    pub fn aloft(&self) -> impl Iterator<Item = Aloft<'_, F>> {
-        self.aloft.values().map(Slot::seen)
+    pub fn aloft(&self, ledger: &Ledger) -> impl Iterator<Item = Aloft<'_, F>> {
+        self.aloft.values().map(|slot| slot.seen(ledger))
     }
 
     /// What is in the air for a key, for people to look at.
-    pub fn over(&self, key: &Key) -> Option<Aloft<'_, F>> {
-        self.aloft.get(key).map(Slot::seen)
+    pub fn over(&self, key: &Key, ledger: &Ledger) -> Option<Aloft<'_, F>> {
+        self.aloft.get(key).map(|slot| slot.seen(ledger))
     }
 
-    /// Number of flights in the air, those that were overtaken left out.
+    /// Number of flights in the air, those left out whose place another has taken.
     pub fn len(&self) -> usize {
         self.aloft.len()
     }
@@ -358,13 +350,18 @@ impl<F> Flights<F> {
 }
 
 impl<F> Slot<F> {
-    fn seen(&self) -> Aloft<'_, F> {
+    fn seen(&self, ledger: &Ledger) -> Aloft<'_, F> {
         Aloft {
             flight: &self.flight,
             ticket: &self.ticket,
             closed: self.closed,
-            overtaken: self.overtaken,
+            overtaken: self.is_overtaken(ledger),
         }
+    }
+
+    /// It still takes who comes, what it fetches is what is wanted now, and nothing has overtaken it.
+    fn is_joinable(&self, plan: &Plan, ledger: &Ledger) -> bool {
+        self.closed.is_none() && self.ticket.is_under(plan) && !self.is_overtaken(ledger)
     }
 
     fn is_overtaken(&self, ledger: &Ledger) -> bool {
@@ -420,7 +417,10 @@ mod tests {
         flights.learn(&ticket, &TagSet::new(["site"], []).unwrap());
         purge_tag(&ledger, 1, "other");
         assert!(joins(&mut flights, &plan, &ledger));
+        assert!(!flights.over(&mk_key("/a"), &ledger).unwrap().overtaken);
         purge_tag(&ledger, 2, "site");
+        assert!(flights.over(&mk_key("/a"), &ledger).unwrap().overtaken);
+        assert!(flights.joinable(&mk_key("/a"), &plan, &ledger).is_none());
         let second = lead(&mut flights, &plan, &ledger);
         assert_eq!(second.stamp(), 2);
         assert_eq!(flights.land(&ticket, None, &ledger), Landing::Overtaken);
@@ -497,6 +497,12 @@ mod tests {
         flights.ask(&third, &ledger, Moment(0));
         flights.land(&rsc, None, &ledger);
         purge_path(&ledger, 3, "/a");
+        // Whatever it is asked for, and answers, meanwhile.
+        for _ in 0..2 * lately::MOST {
+            let (other, _) = asks(&mut flights, &plan, &ledger, "/b");
+            flights.answered(&other);
+            flights.land(&other, None, &ledger);
+        }
         assert!(asks(&mut flights, &plan, &ledger, "/a").1);
     }
 
@@ -542,7 +548,7 @@ mod tests {
         flights.distrust(&mk_key("/a"));
         flights.unmark_all();
         assert!(flights.distrusts(&mk_key("/a")) && !flights.distrusts(&mk_key("/b")));
-        flights.unmark(&mk_key("/a"));
+        flights.stored(&mk_key("/a"));
         assert!(!flights.distrusts(&mk_key("/a")));
     }
 
@@ -567,12 +573,12 @@ mod tests {
         );
         assert_eq!(flights.marked(&mk_key("/a"), Moment(120_000)), None);
         flights.mark(&mk_key("/a"), Unstorable::Vary, Moment(1));
-        for key in 0..MAX_MARKERS {
+        for key in 0..lately::MOST {
             flights.mark(&mk_key(&format!("/{key}")), Unstorable::Vary, Moment(2));
         }
         assert_eq!(flights.marked(&mk_key("/a"), Moment(3)), None);
-        assert_eq!(flights.marks.len(), MAX_MARKERS);
-        flights.unmark(&mk_key("/0"));
+        assert_eq!(flights.unstorable.len(), lately::MOST);
+        flights.stored(&mk_key("/0"));
         assert_eq!(flights.marked(&mk_key("/0"), Moment(3)), None);
         flights.unmark_all();
         assert_eq!(flights.marked(&mk_key("/1"), Moment(3)), None);

@@ -19,7 +19,7 @@ pub enum Verdict {
     Hit,
     /// Answer with the stored page, which is stale.
     Stale {
-        /// And have a new one fetched behind it; false: the app failed a moment ago.
+        /// And have a new one fetched behind it; false: a moment ago the app gave none to take its place.
         regenerate: bool,
     },
     /// Wait for a new page.

@@ -99,6 +99,21 @@ async fn fetch_shares_the_apps_error() {
 }
 
 #[tokio::test]
+async fn fetch_promises_nothing_of_a_page_that_says_in_its_body_that_it_failed() {
+    let mut rig = Rig::new().await;
+    let visitor = rig.wait("/a", None);
+    let row = "9:E{\"digest\":\"1245851783\"}\n";
+    let head = format!("Content-Type: text/x-component\r\nContent-Length: {}", row.len());
+    // In one piece: it has all come before the visitor looks.
+    let whole = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{row}");
+    rig.asked().await.peer.say(&whole).await;
+    let got = streamed(soon(visitor).await.unwrap());
+    assert!(!got.stored);
+    assert_eq!(read(got).await.as_deref(), Some(row));
+    assert!(rig.fetcher.store().is_empty());
+}
+
+#[tokio::test]
 async fn fetch_says_why_there_is_no_answer() {
     let failed = |fetched| match fetched {
         Fetched::Failed { error, .. } => error,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::marks::Marks;
+use super::lately::Lately;
 use crate::{key::Key, ledger::Ledger, time::Moment};
 
 /// How long an app may be at work on a page that nobody waits for any more.
@@ -10,7 +10,7 @@ const TTL: Duration = Duration::from_mins(10);
 
 /// By page, in whatever form it was asked for: an app with a cache of its own renders a page once for all of them.
 #[derive(Debug, Default)]
-pub(super) struct Asked(Marks<Since>);
+pub(super) struct Asked(Lately<Since>);
 
 /// The first request of those that have no answer.
 #[derive(Debug, Clone, Copy)]

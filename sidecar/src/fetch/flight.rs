@@ -37,7 +37,8 @@ pub(super) enum Phase {
     Boarding,
     /// The head of the answer is there, and the body arrives in the tee.
     Answer(Arc<Answer>),
-    /// The answer has been streamed to its end, and became no page: the app's error, or what its own cache had.
+    /// The answer has been streamed to its end, and became no page: the app's error, what its own cache had, what failed
+    /// after its head had left, or more than could be kept.
     Over(Arc<Answer>),
     /// The page is complete.
     Landed {

@@ -103,7 +103,7 @@ impl Pilot {
         if !self.has_room() {
             return self.give_up(Unstorable::NoRoom);
         }
-        // Only headers of the rule get a request past a cache of the app's.
+        // Only headers of the route get a request past a cache of the app's.
         let is_past = !self.lookup.plan.origin_headers().is_empty();
         let mut overtakes = is_past && self.ask();
         let regenerates = is_past && (overtakes || self.regenerates());
@@ -424,7 +424,7 @@ impl Pilot {
             flights.mark(&self.lookup.key, reason, now);
         }
         drop(flights);
-        self.flight.tee.pace();
+        self.flight.tee.pace(reason);
     }
 
     /// Waits for the readers; who keeps others waiting for too long is cut. False: nobody reads.
@@ -489,7 +489,7 @@ impl Pilot {
         let inserted = shared.store.insert(page);
         match inserted {
             Inserted::Stored => {
-                flights.unmark(&self.lookup.key);
+                flights.stored(&self.lookup.key);
                 if let Some(old) = &old {
                     shared.compressor.follow(&shared.store, page, old);
                 }

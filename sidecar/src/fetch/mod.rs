@@ -370,7 +370,7 @@ impl Fetcher {
         }
     }
 
-    /// Number of flights in the air, those that were overtaken left out.
+    /// Number of flights in the air, those left out whose place another has taken.
     pub fn in_the_air(&self) -> usize {
         self.shared.flights.lock().len()
     }
@@ -388,7 +388,9 @@ impl Fetcher {
         let shared = &self.shared;
         let make = || Flight::new(shared.store.reserve());
         let mut flights = shared.flights.lock();
-        if flights.joinable(&lookup.key, &shared.ledger).is_none()
+        if flights
+            .joinable(&lookup.key, &lookup.plan, &shared.ledger)
+            .is_none()
             && let Some(page) = shared.store.find(&lookup.key, &lookup.plan)
             && verdict::decide(Some(&page), &lookup.plan, &shared.ledger, shared.clock.now()) == Verdict::Hit
         {

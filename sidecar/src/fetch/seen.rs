@@ -70,6 +70,8 @@ pub struct Foreseen {
     pub marked: Option<(Unstorable, Duration)>,
     /// What is in the air for it.
     pub flight: Option<FlightSeen>,
+    /// Who needs a new page joins that.
+    pub joins: bool,
     /// Its regeneration.
     pub turn: Option<Turn>,
 }
@@ -114,11 +116,16 @@ impl Fetcher {
         if Self::is_for_others(lookup, page.as_ref(), verdict) {
             refused = refused.or(Some(PassReason::Unstorable(Unstorable::Authorized)));
         }
-        let (marked, flight) = {
+        let (marked, flight, joins) = {
             let flights = shared.flights.lock();
             let marked = flights.marked_until(key, now);
             let marked = marked.map(|(reason, until)| (reason, until.since(now)));
-            (marked, flights.over(key).map(|aloft| see(&aloft)))
+            let flight = flights.over(key, &shared.ledger).map(|aloft| see(&aloft));
+            (
+                marked,
+                flight,
+                flights.joinable(key, plan, &shared.ledger).is_some(),
+            )
         };
         Foreseen {
             verdict,
@@ -126,6 +133,7 @@ impl Fetcher {
             refused,
             marked,
             flight,
+            joins,
             turn: shared.queue.lock().turn(key),
         }
     }
@@ -133,7 +141,7 @@ impl Fetcher {
     /// How many flights are in the air, and the longest of them: at most `most`.
     pub fn flights(&self, most: usize) -> (usize, Vec<FlightSeen>) {
         let flights = self.shared.flights.lock();
-        let mut aloft: Vec<_> = flights.aloft().collect();
+        let mut aloft: Vec<_> = flights.aloft(&self.shared.ledger).collect();
         aloft.sort_by_key(|aloft| aloft.flight.began);
         let count = aloft.len();
         (count, aloft.iter().take(most).map(see).collect())

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use coppice_cache::store::Reservation;
+use coppice_cache::{judge::Unstorable, store::Reservation};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -54,7 +54,8 @@ struct Inner {
     /// What `Content-Length` promised.
     promised: Option<u64>,
     end: Option<End>,
-    paced: bool,
+    /// Why it is for none but those who read it already.
+    paced: Option<Unstorable>,
     readers: HashMap<u64, Reader>,
     /// Number of the last reader.
     count: u64,
@@ -111,7 +112,7 @@ impl Tee {
                 visible: 0,
                 promised: None,
                 end: None,
-                paced: false,
+                paced: None,
                 readers: HashMap::new(),
                 count: 0,
                 room: Some(room),
@@ -149,11 +150,11 @@ impl Tee {
             .room
             .as_mut()
             .is_none_or(|room| room.grow(bytes.len() as u64));
-        if !room && !inner.paced {
+        if !room && inner.paced.is_none() {
             return Err((bytes, NoRoom));
         }
         inner.append(bytes);
-        if inner.promised == Some(inner.arrived) && !inner.paced {
+        if inner.promised == Some(inner.arrived) && inner.paced.is_none() {
             return Ok(());
         }
         inner.visible = inner.arrived;
@@ -163,10 +164,10 @@ impl Tee {
         Ok(())
     }
 
-    /// Nobody attaches from now on, and what all have read goes.
-    pub(super) fn pace(&self) {
+    /// Nobody attaches from now on, for this reason, and what all have read goes.
+    pub(super) fn pace(&self, reason: Unstorable) {
         let mut inner = self.inner.lock();
-        inner.paced = true;
+        inner.paced = Some(reason);
         inner.visible = inner.arrived;
         let wakers = inner.wakers();
         inner.forget();
@@ -216,7 +217,7 @@ impl Tee {
     /// paced; readers go on reading that piece. They see its end when it is revealed.
     pub(super) fn finish(&self) -> Option<Bytes> {
         let mut inner = self.inner.lock();
-        (!inner.paced).then(|| inner.compact())
+        inner.paced.is_none().then(|| inner.compact())
     }
 
     /// Readers see the end of the body.
@@ -247,16 +248,16 @@ impl Tee {
         drop(room);
     }
 
-    /// A reader from the beginning; `None` where the beginning has gone, or nobody may join any more.
-    pub(super) fn attach(self: &Arc<Self>) -> Option<TeeBody> {
+    /// A reader from the beginning; an error where that has gone, and nobody may join any more: why.
+    pub(super) fn attach(self: &Arc<Self>) -> Result<TeeBody, Unstorable> {
         let mut inner = self.inner.lock();
-        if inner.paced {
-            return None;
+        if let Some(reason) = inner.paced {
+            return Err(reason);
         }
         inner.count += 1;
         let number = inner.count;
         inner.readers.insert(number, Reader::default());
-        Some(TeeBody {
+        Ok(TeeBody {
             tee: self.clone(),
             number,
         })
@@ -314,7 +315,7 @@ impl Inner {
 
     /// Drops what every reader of a paced flight has read.
     fn forget(&mut self) {
-        if !self.paced {
+        if self.paced.is_none() {
             return;
         }
         let readers = self.readers.values().filter(|reader| !reader.cut);
@@ -384,7 +385,7 @@ impl HttpBody for TeeBody {
         let Some(chunk) = chunk else {
             return Poll::Pending;
         };
-        let paced = inner.paced;
+        let paced = inner.paced.is_some();
         inner.forget();
         drop(inner);
         if paced {

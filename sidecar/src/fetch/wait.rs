@@ -127,6 +127,8 @@ async fn wait_aboard(
     loop {
         let fallback = fallback.filter(serves);
         let phase = phases.borrow_and_update().clone();
+        // What has ended without a page is stored nowhere, whatever its head promised.
+        let ended = phase.is_end();
         match (phase, fallback) {
             (Phase::Failed(_) | Phase::Over(_), Some(page)) => return old(page, Fallback::Failed),
             (Phase::Unstorable(reason), Some(page)) if !reason.passes(true) => {
@@ -149,17 +151,17 @@ async fn wait_aboard(
             (Phase::Answer(answer) | Phase::Over(answer), None) => {
                 return Waited::on(answer.vary.as_ref(), lookup, headers, || {
                     match flight.tee.attach() {
-                        Some(body) => Fetched::Stream(Streamed {
+                        Ok(body) => Fetched::Stream(Streamed {
                             status: answer.status,
                             headers: answer.headers.clone(),
                             body,
                             joined,
-                            stored: answer.storing,
+                            stored: answer.storing && !ended,
                             app: answer.app,
                             arrived: answer.arrived,
                         }),
-                        // It has grown too large for more than those who read it already.
-                        None => Fetched::Pass(PassReason::Unstorable(Unstorable::TooLarge)),
+                        // It is for none but those who read it already.
+                        Err(reason) => Fetched::Pass(PassReason::Unstorable(reason)),
                     }
                 });
             }

@@ -125,6 +125,12 @@ async fn explain_sees_what_is_in_the_air() {
         (&json!(1), &json!("asking the app"))
     );
     assert!(desk.get("/").await.body.contains("asking the app"));
+    // Behind a purge it is joined no more, and not stored.
+    desk.stage.purge_path(Strategy::Expire, "/a");
+    let answer = desk.explain("/a", "").await;
+    let words = answer["next"]["words"].as_str().unwrap();
+    assert!(!words.contains("joins the flight"), "{words}");
+    assert_eq!(answer["flight"]["overtaken"], true);
     asked.page("one").await;
     end(visit).await;
     desk.stage.settled().await;

@@ -44,14 +44,13 @@ pub(super) fn matched(
 
 /// What the next visitor gets of a page that is looked up.
 pub(super) fn verdict(foreseen: &Foreseen) -> String {
-    let joins = foreseen.flight.as_ref().is_some_and(|flight| !flight.overtaken);
     let words = match foreseen.verdict {
         Verdict::Hit => "The stored page, which is fresh.",
         Verdict::Stale { regenerate: true } => {
             "The stored page at once, although it is stale; a new one is fetched behind it."
         }
         Verdict::Stale { regenerate: false } => {
-            "The stored page, although it is stale: the app has failed a moment ago, and is asked again later."
+            "The stored page, although it is stale: a moment ago the app gave none to take its place, and is asked again later."
         }
         Verdict::Wait { fallback: true } => {
             "The new page, for which the visitor waits. The old one (STALE) if the app fails or takes too long."
@@ -65,7 +64,7 @@ pub(super) fn verdict(foreseen: &Foreseen) -> String {
         Verdict::Fetch => "The app's answer, which becomes the page: nothing is stored yet.",
     };
     match foreseen.verdict {
-        Verdict::Wait { .. } | Verdict::Fetch if joins => {
+        Verdict::Wait { .. } | Verdict::Fetch if foreseen.joins => {
             format!("{words} The visitor joins the flight that is in the air.")
         }
         _ => words.to_owned(),

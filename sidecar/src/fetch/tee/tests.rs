@@ -82,9 +82,9 @@ async fn tee_without_room_is_paced_by_its_reader() {
     tee.push(chunk(1)).unwrap();
     tee.push(chunk(2)).unwrap();
     let (refused, NoRoom) = tee.push(chunk(3)).unwrap_err();
-    tee.pace();
+    tee.pace(Unstorable::TooLarge);
     tee.push(refused).unwrap();
-    assert!(tee.attach().is_none(), "nobody joins");
+    assert_eq!(tee.attach().err(), Some(Unstorable::TooLarge), "nobody joins");
     // More than the window is ahead: the app waits until the reader has read on.
     let mut waiting = Box::pin(tee.keep_pace());
     assert!(futures::poll!(&mut waiting).is_pending());
@@ -104,7 +104,7 @@ async fn tee_without_room_is_paced_by_its_reader() {
 async fn tee_cuts_the_reader_that_keeps_others_waiting() {
     let (tee, _store) = tee(16 << 20);
     let (mut fast, mut slow) = (tee.attach().unwrap(), tee.attach().unwrap());
-    tee.pace();
+    tee.pace(Unstorable::TooLarge);
     for byte in 0..4 {
         tee.push(chunk(byte)).unwrap();
         frame(&mut fast).await.unwrap().unwrap();
@@ -162,7 +162,7 @@ async fn tee_holds_of_small_pieces_no_more_than_their_bytes() {
 async fn tee_that_is_paced_forgets_small_pieces_that_were_read() {
     let (tee, store) = tee(16 << 20);
     let (mut one, mut other) = (tee.attach().unwrap(), tee.attach().unwrap());
-    tee.pace();
+    tee.pace(Unstorable::TooLarge);
     for _ in 0..10_000 {
         tee.push(Bytes::from_static(b"piece")).unwrap();
         assert_eq!(frame(&mut one).await.unwrap().unwrap(), "piece");
