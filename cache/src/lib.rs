@@ -2,8 +2,8 @@
 //! ledger's head are arguments.
 //!
 //! ```text
-//! request ─► key (by routes) ─► store, ledger ─► verdict ─┬─► form (304, 206, a coding of the page)
-//!                                                         └─► flights ─► the app ─► judge ─► page ─► store
+//! request ─► key (by routes) ─► find (store, ledger, verdict) ─┬─► form (304, 206, a coding of the page)
+//!                                                              └─► flights ─► the app ─► judge ─► page ─► store
 //! purge ───► ledger, which every look-up and every landing asks
 //! ```
 
@@ -12,6 +12,7 @@ pub mod coding;
 pub mod conditions;
 pub mod config;
 pub mod control;
+pub mod find;
 pub mod flights;
 pub mod form;
 pub mod freshness;

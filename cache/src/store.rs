@@ -198,6 +198,15 @@ impl Store {
         self.adopt(&page, plan)
     }
 
+    /// [`Store::find`] for who only looks: nothing is brought anywhere, nor is the page more likely to stay.
+    pub fn foresee(&self, key: &Key, plan: &Plan) -> Option<Page> {
+        let page = self.peek(key)?;
+        if page.fits(plan) {
+            return Some(page);
+        }
+        page.is_of_use(plan).then(|| page.under(plan).ok())?
+    }
+
     /// Brings a page under a plan: see [`Store::find`].
     pub fn adopt(&self, page: &Page, plan: &Plan) -> Option<Page> {
         if page.fits(plan) {

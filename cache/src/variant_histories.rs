@@ -9,8 +9,10 @@ use proptest::prelude::*;
 
 use crate::{
     config::Interval,
+    find::Shelves,
     flights::{Flights, MARKER_TTL},
-    key::{Lookup, Reading, Selection, Suits, read},
+    key::{Key, Lookup, Reading, Selection, Suits, read},
+    ledger::Ledger,
     mk::{mk_route, mk_routes, mk_rule},
     page::{Page, Parts, TagSet},
     routes::Routes,
@@ -49,6 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     routes: Routes,
     store: Arc<Store>,
+    ledger: Ledger,
     flights: Flights<()>,
     now: Moment,
     vary: Vec<usize>,
@@ -63,6 +66,7 @@ impl World {
         Self {
             routes: mk_routes(vec![mk_route("shop", &[], vec![rule])]),
             store: Store::new(4 << 20),
+            ledger: Ledger::new(),
             flights: Flights::default(),
             now: Moment(0),
             vary: Vec::new(),
@@ -116,30 +120,19 @@ impl World {
     fn visit(&mut self, values: &Values) -> Result<(), TestCaseError> {
         let (mut lookup, headers) = self.read(values);
         for _ in 0..8 {
-            let page = self.store.find(&lookup.key, &lookup.plan);
-            let known = match &page {
-                Some(page) => page.vary().cloned(),
-                None => self.known(&lookup),
+            let shelves = Shelves {
+                store: &self.store,
+                ledger: &self.ledger,
+                noted: |key: &Key| self.flights.vary(key, self.now),
             };
-            let suits = known
-                .as_ref()
-                .map_or(Suits::Yes, |known| lookup.suits(&headers, known));
-            match (suits, page, known) {
-                (Suits::Yes, Some(page), _) => return Self::check(&page, values),
-                (Suits::Select, _, Some(known)) => prop_assert!(lookup.narrow(&headers, &known)),
-                _ => self.fetch(&lookup, &headers)?,
+            match shelves.look_up(&mut lookup, &headers, self.now) {
+                Ok((Some(page), _)) => return Self::check(&page, values),
+                Ok((None, _)) => self.fetch(&lookup, &headers)?,
+                Err(reason) => prop_assert!(false, "{:?} for {:?}", reason, values),
             }
         }
         prop_assert!(false, "never found: {:?}", values);
         Ok(())
-    }
-
-    fn known(&self, lookup: &Lookup) -> Option<Selection> {
-        let mut known = self.store.selection(&lookup.key);
-        if let Some(noted) = self.flights.vary(&lookup.key, self.now) {
-            known.get_or_insert_default().add(&noted);
-        }
-        known
     }
 
     /// Stored is what is this visitor's, or takes the place of a page.

@@ -1,8 +1,11 @@
 //! One flight as those see it who wait for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use coppice_cache::{
@@ -14,7 +17,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Failure, PATIENCE, tee::Tee};
+use super::{Failure, tee::Tee};
+
+/// How long a page that is complete waits for who has not looked whether it is theirs.
+const UNDECIDED: Duration = Duration::from_secs(10);
 
 /// One fetch for one key. It belongs to no visitor: who leaves harms nobody.
 #[derive(Debug)]
@@ -138,7 +144,7 @@ impl Flight {
         tokio::select! {
             () = now_wanted => {}
             () = self.phase.closed() => {}
-            () = tokio::time::sleep(PATIENCE) => {}
+            () = tokio::time::sleep(UNDECIDED) => {}
         }
     }
 

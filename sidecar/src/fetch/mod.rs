@@ -10,7 +10,6 @@
 
 mod again;
 mod compress;
-mod find;
 mod flight;
 mod fly;
 mod queue;
@@ -24,10 +23,11 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use coppice_cache::{
     coding::Coding,
+    find::{NARROWINGS, Shelves},
     flights::{Boarding, Flights},
     freshness::Freshness,
     judge::Unstorable,
-    key::{Key, Lookup},
+    key::{Key, Lookup, Selection},
     ledger::Ledger,
     outcome::{Outcome, PassReason},
     page::Page,
@@ -55,9 +55,7 @@ pub use self::{
 use crate::clock::Clock;
 
 /// Those who wait while an old page may serve are given that after so long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-/// A visitor's variant is found in so many steps, each of which learns what else `Vary` names.
-const NARROWINGS: usize = 4;
+const OLD_PAGE_AFTER: Duration = Duration::from_secs(10);
 
 /// Everything that has to do with new pages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -258,13 +256,22 @@ impl Fetcher {
         &self.shared.ledger
     }
 
+    /// Where a visitor's page is looked for.
+    pub fn shelves(&self, now: Moment) -> Shelves<'_, impl Fn(&Key) -> Option<Selection>> {
+        Shelves {
+            store: &self.shared.store,
+            ledger: &self.shared.ledger,
+            noted: move |key: &Key| self.shared.flights.lock().vary(key, now),
+        }
+    }
+
     /// At most so many regenerations go on at a time.
     pub(crate) fn regenerations(&self) -> usize {
         self.shared.regenerations.get().into()
     }
 
     /// Waits for a new page, in a flight of its own or somebody else's. With a `fallback` (an old page that may serve) the
-    /// new one comes whole or not at all, and not later than after [`PATIENCE`]; without one it streams.
+    /// new one comes whole or not at all, and not later than after 10 s; without one it streams.
     ///
     /// A flight whose answer turns out to be another variant is not the visitor's: with what was learned from it the
     /// visitor's own is fetched.

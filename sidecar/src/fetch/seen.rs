@@ -8,7 +8,7 @@ use coppice_cache::{
     key::{Key, Lookup},
     outcome::PassReason,
     page::Page,
-    verdict::{self, Verdict},
+    verdict::Verdict,
 };
 
 use http::HeaderMap;
@@ -96,26 +96,13 @@ impl Foreseen {
 }
 
 impl Fetcher {
-    /// What [`Fetcher::look_up`], and the fetch that may follow, would come to.
+    /// What [`Shelves::look_up`](coppice_cache::find::Shelves::look_up), and the fetch that may follow, would come to.
     /// `headers` are the visitor's; afterwards the key is that of the visitor's own variant.
     pub fn foresee(&self, lookup: &mut Lookup, headers: &HeaderMap) -> Foreseen {
         let shared = &self.shared;
-        let peek = |lookup: &Lookup| {
-            let (page, plan) = (shared.store.peek(&lookup.key)?, &*lookup.plan);
-            if page.fits(plan) {
-                return Some(page);
-            }
-            page.is_of_use(plan).then(|| page.under(plan).ok())?
-        };
-        let (page, mut refused) = match self.find(lookup, headers, peek) {
-            Ok(page) => (page, None),
-            Err(reason) => (None, Some(reason)),
-        };
-        let (key, plan, now) = (&*lookup.key, &*lookup.plan, shared.clock.now());
-        let verdict = verdict::foresee(page.as_ref(), plan, &shared.ledger, now);
-        if Self::is_for_others(lookup, page.as_ref(), verdict) {
-            refused = refused.or(Some(PassReason::Unstorable(Unstorable::Authorized)));
-        }
+        let now = shared.clock.now();
+        let (page, verdict, refused) = self.shelves(now).foresee(lookup, headers, now);
+        let (key, plan) = (&*lookup.key, &*lookup.plan);
         let (marked, flight, joins) = {
             let flights = shared.flights.lock();
             let marked = flights.marked_until(key, now);

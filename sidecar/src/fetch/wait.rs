@@ -14,7 +14,7 @@ use http::HeaderMap;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Clock, Ended, Fallback, Fetched, PATIENCE, Regenerated, Streamed,
+    Clock, Ended, Fallback, Fetched, OLD_PAGE_AFTER, Regenerated, Streamed,
     flight::{Flight, Phase},
 };
 
@@ -111,7 +111,7 @@ async fn wait_aboard(
         ..
     } = boarded;
     let joined = *joined;
-    let patience = Instant::now() + PATIENCE;
+    let patience = Instant::now() + OLD_PAGE_AFTER;
     let old = |page: &Page, why| {
         Waited::Over(Fetched::Old {
             page: page.clone(),

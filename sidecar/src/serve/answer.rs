@@ -47,34 +47,6 @@ pub struct Answers<'a> {
     pub names_key: bool,
 }
 
-/// What a visitor waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waited {
-    /// A page where none was stored of its URL.
-    Miss,
-    /// A page where others of its URL were stored, which `Vary` does not choose.
-    Variant,
-    /// A new page in place of one that may not serve any more.
-    Expired,
-}
-
-impl Waited {
-    const fn outcome(self) -> Outcome {
-        match self {
-            Self::Miss | Self::Variant => Outcome::Miss,
-            Self::Expired => Outcome::Revalidated,
-        }
-    }
-
-    const fn forward(self) -> Forward {
-        match self {
-            Self::Miss => Forward::UriMiss,
-            Self::Variant => Forward::VaryMiss,
-            Self::Expired => Forward::Stale,
-        }
-    }
-}
-
 impl Answers<'_> {
     /// A fresh page.
     pub fn hit(&self, page: &Page) -> Answered {
@@ -105,23 +77,23 @@ impl Answers<'_> {
     }
 
     /// The page that the visitor waited for. One that a purge has overtaken meanwhile is for this visitor alone.
-    pub fn fetched(&self, page: &Page, waited: Waited, joined: bool, stored: bool) -> Answered {
+    pub fn fetched(&self, page: &Page, why: Forward, joined: bool, stored: bool) -> Answered {
         let age = page.age(self.now);
         let control = if stored { self.control() } else { Some(&STALE) };
         let ttl = Lifetime::of(&self.lookup.plan, page.status(), page.app()).ttl(age);
-        let said = Said::forwarded(waited, joined, stored, ttl);
+        let said = Said::forwarded(why, joined, stored, ttl);
         self.page(page, age, control, said)
     }
 
     /// The old page, which the app says has not changed. The app's word on it holds, and its age says that it is stale.
-    pub fn kept(&self, page: &Page, waited: Waited, joined: bool) -> Answered {
-        let said = Said::forwarded(waited, joined, false, None);
+    pub fn kept(&self, page: &Page, why: Forward, joined: bool) -> Answered {
+        let said = Said::forwarded(why, joined, false, None);
         self.page(page, page.age(self.now), self.control(), said)
     }
 
     /// The answer that the visitor waited for, while it arrives. What is not stored is the app's error, with the app's own
     /// word on how long it holds.
-    pub fn streamed(&self, streamed: Streamed, waited: Waited) -> Answered {
+    pub fn streamed(&self, streamed: Streamed, why: Forward) -> Answered {
         let Streamed {
             status,
             headers,
@@ -135,10 +107,14 @@ impl Answers<'_> {
         let age = self.now.since(arrived) + app.map_or(Duration::ZERO, |app| app.initial_age);
         let ttl = Lifetime::of(&self.lookup.plan, status, app.as_ref()).ttl(age);
         // A failure is no revalidation.
-        let outcome = if stored { waited.outcome() } else { Outcome::Miss };
-        let said = Said {
-            outcome,
-            ..Said::forwarded(waited, joined, stored, ttl)
+        let forwarded = Said::forwarded(why, joined, stored, ttl);
+        let said = if stored {
+            forwarded
+        } else {
+            Said {
+                outcome: Outcome::Miss,
+                ..forwarded
+            }
         };
         let met = form::of_head(status, &headers, self.lookup, self.asked);
         let mut shape = match met {
@@ -175,7 +151,7 @@ impl Answers<'_> {
     }
 
     /// The app gave no answer, and there is no page that may serve.
-    pub fn failed(&self, failure: &Failure, waited: Waited, joined: bool) -> Answered {
+    pub fn failed(&self, failure: &Failure, why: Forward, joined: bool) -> Answered {
         let response = match failure {
             Failure::Upstream(error) => pass::no_answer(error),
             Failure::BrokenOff(_) => pass::own(
@@ -187,7 +163,7 @@ impl Answers<'_> {
         let said = Said {
             outcome: Outcome::Miss,
             detail: Some(failure.as_str()),
-            ..Said::forwarded(waited, joined, false, None)
+            ..Said::forwarded(why, joined, false, None)
         };
         let shape = Shape {
             status: head.status,
@@ -303,12 +279,15 @@ struct Said {
 }
 
 impl Said {
-    /// By the app, for who waited.
-    fn forwarded(waited: Waited, joined: bool, stored: bool, ttl: Option<i64>) -> Self {
+    /// By the app, for who waited: for a new page in place of one that may not serve any more, or where none is stored.
+    fn forwarded(why: Forward, joined: bool, stored: bool, ttl: Option<i64>) -> Self {
         Self {
-            outcome: waited.outcome(),
+            outcome: match why {
+                Forward::Stale => Outcome::Revalidated,
+                _ => Outcome::Miss,
+            },
             answer: Answer::Forwarded {
-                why: waited.forward(),
+                why,
                 stored,
                 collapsed: joined,
             },

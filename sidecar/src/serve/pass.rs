@@ -28,8 +28,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How long the app may take to begin an answer that is only passed through, where no rule says otherwise. Generous: a
-/// report that takes minutes worked before there was a sidecar.
+/// How long the app may take to begin an answer that is only passed through, whatever rules say. Generous: a report
+/// that takes minutes worked before there was a sidecar.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// `x-coppice-cache`: the outcome, in a word.

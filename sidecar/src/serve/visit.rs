@@ -1,7 +1,7 @@
 //! The one way of a request: read it, find the rule, look up the page, decide, answer.
 //!
 //! ```text
-//! read ──────┬─ Lookup ─► Fetcher::look_up ─┬─ Hit, Stale ─► from the store (and a regeneration behind a stale page)
+//! read ──────┬─ Lookup ─► Shelves::look_up ─┬─ Hit, Stale ─► from the store (and a regeneration behind a stale page)
 //!            │                              └─ Wait, Fetch ─► Fetcher::fetch ─┬─► from a flight
 //!            ├─ Pass ─────────────────────────────────────────► pass ◄────────┘   (an answer that is not to be shared)
 //!            └─ Refuse ─► 400
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use coppice_cache::{
     key::{self, Lookup, Reading},
-    outcome::PassReason,
+    outcome::{Forward, PassReason},
     page::Page,
     verdict::Verdict,
 };
@@ -23,7 +23,7 @@ use http_body::Body as _;
 
 use super::{
     Answered, Visitor,
-    answer::{self, Answers, Waited},
+    answer::{self, Answers},
 };
 use crate::{body::Body, fetch::Fetched, site::Site};
 
@@ -41,7 +41,11 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
             Box::pin(pass(site, visitor, request, PassReason::Body, None)).await
         }
         Reading::Lookup(mut lookup) => {
-            let found = site.fetcher.look_up(&mut lookup, &parts.headers);
+            let now = site.clock.now();
+            let found = site
+                .fetcher
+                .shelves(now)
+                .look_up(&mut lookup, &parts.headers, now);
             if let Ok((Some(page), Verdict::Hit)) = &found {
                 return answers(site, &lookup, &parts.headers).hit(page);
             }
@@ -78,15 +82,15 @@ async fn not_fresh(
         }
         (Verdict::Wait { fallback }, page) => {
             let old = page.filter(|_| fallback);
-            fetch(site, visitor, request, lookup, old, Waited::Expired).await
+            fetch(site, visitor, request, lookup, old, Forward::Stale).await
         }
         (Verdict::Fetch | Verdict::Hit | Verdict::Stale { .. }, _) => {
-            let waited = if site.fetcher.store().has_others(&lookup.key) {
-                Waited::Variant
+            let why = if site.fetcher.store().has_others(&lookup.key) {
+                Forward::VaryMiss
             } else {
-                Waited::Miss
+                Forward::UriMiss
             };
-            fetch(site, visitor, request, lookup, None, waited).await
+            fetch(site, visitor, request, lookup, None, why).await
         }
     }
 }
@@ -98,23 +102,23 @@ async fn fetch(
     request: Box<Request<Body>>,
     mut lookup: Lookup,
     old: Option<Page>,
-    waited: Waited,
+    why: Forward,
 ) -> Answered {
     let fetched = site.fetcher.fetch(&mut lookup, request.headers(), old).await;
     let lookup = &lookup;
     match fetched {
         Fetched::Page { page, joined, stored } => {
-            answers(site, lookup, request.headers()).fetched(&page, waited, joined, stored)
+            answers(site, lookup, request.headers()).fetched(&page, why, joined, stored)
         }
-        Fetched::Kept { page, joined } => {
-            answers(site, lookup, request.headers()).kept(&page, waited, joined)
-        }
+        Fetched::Kept { page, joined } => answers(site, lookup, request.headers()).kept(&page, why, joined),
         Fetched::There(page) => answers(site, lookup, request.headers()).hit(&page),
-        Fetched::Stream(streamed) => answers(site, lookup, request.headers()).streamed(streamed, waited),
-        Fetched::Old { page, why } => answers(site, lookup, request.headers()).stale(&page, Some(why)),
+        Fetched::Stream(streamed) => answers(site, lookup, request.headers()).streamed(streamed, why),
+        Fetched::Old { page, why: fallback } => {
+            answers(site, lookup, request.headers()).stale(&page, Some(fallback))
+        }
         Fetched::Failed { error, joined } => {
             site.metrics.unanswered(error.as_str());
-            answers(site, lookup, request.headers()).failed(&error, waited, joined)
+            answers(site, lookup, request.headers()).failed(&error, why, joined)
         }
         Fetched::Pass(reason) => pass(site, visitor, request, reason, None).await,
     }

@@ -181,7 +181,11 @@ impl Rig {
 
     pub fn look_up(&self, path: &str) -> (Option<Page>, Verdict) {
         let mut lookup = self.lookup(path);
-        let found = self.fetcher.look_up(&mut lookup, &HeaderMap::new());
+        let now = self.clock.now();
+        let found = self
+            .fetcher
+            .shelves(now)
+            .look_up(&mut lookup, &HeaderMap::new(), now);
         found.expect("nothing passes")
     }
 
