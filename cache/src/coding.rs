@@ -165,21 +165,13 @@ fn qvalue(text: &[u8]) -> Option<u16> {
 /// compressed already, and not too short to be worth it.
 pub fn may_compress(headers: &HeaderMap, length: Option<u64>) -> bool {
     let said = [header::CACHE_CONTROL, CDN_CACHE_CONTROL].map(|name| headers.get_all(name));
-    let media = headers
-        .get(header::CONTENT_TYPE)
-        .map_or(&b""[..], |value| media_type(value.as_bytes()));
+    let media = headers.get(header::CONTENT_TYPE).map(control::media_type);
     length.is_none_or(|length| length >= LEAST)
         && !headers.contains_key(header::CONTENT_ENCODING)
         && !headers.contains_key(header::CONTENT_RANGE)
         && !DIGESTS.iter().any(|name| headers.contains_key(name))
-        && !is_dense(media)
+        && !media.is_some_and(is_dense)
         && !CacheControl::parse(said.iter().flatten()).no_transform
-}
-
-/// The media type without its parameters.
-fn media_type(value: &[u8]) -> &[u8] {
-    let end = memchr::memchr(b';', value).unwrap_or(value.len());
-    value[..end].trim_ascii()
 }
 
 /// Compressed already, or as a rule not to be made smaller.

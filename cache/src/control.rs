@@ -199,6 +199,13 @@ pub fn named(member: &[u8]) -> Option<Named> {
 /// Families of fields that no built request has.
 const UNSENT: [&str; 4] = ["if-", "proxy-", "x-middleware-", "cf-"];
 
+/// The media type of a `Content-Type`, without its parameters.
+pub fn media_type(value: &HeaderValue) -> &[u8] {
+    let value = value.as_bytes();
+    let end = memchr::memchr(b';', value).unwrap_or(value.len());
+    value[..end].trim_ascii()
+}
+
 /// The body has another transfer coding than one `chunked`. hyper takes `chunked` off, and whatever else there was would go
 /// on without its name.
 pub fn is_coded(headers: &HeaderMap) -> bool {

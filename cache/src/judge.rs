@@ -14,6 +14,7 @@ use crate::{
     key::{Key, Selection, Unshareable},
     lifetime::Lifetime,
     location,
+    nextjs::OwnCache,
     page::{Page, TagList, TagSet},
     routes::Plan,
 };
@@ -312,9 +313,7 @@ fn is_success(status: StatusCode) -> bool {
 
 /// Next.js's own cache answered with a page that it is about to replace.
 fn is_outdated(headers: &HeaderMap) -> bool {
-    headers
-        .get("x-nextjs-cache")
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"STALE"))
+    OwnCache::of(headers) == Some(OwnCache::Stale)
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
@@ -322,14 +321,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONTENT_TYPE).iter().any(|value| {
-        let media = value
-            .as_bytes()
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default();
-        media.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-    })
+    let mut kinds = headers
+        .get_all(header::CONTENT_TYPE)
+        .iter()
+        .map(control::media_type);
+    kinds.any(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// The tags of a page by its rule and by the app's headers; `None`: they are no tags, or too many.

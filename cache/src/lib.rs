@@ -27,12 +27,12 @@ pub mod lifetime;
 mod location;
 #[cfg(test)]
 mod mk;
+pub mod nextjs;
 pub mod outcome;
 pub mod page;
 pub mod path;
 pub mod pattern;
 pub mod range;
-pub mod react;
 pub mod routes;
 pub mod store;
 pub mod template;

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{Rule, Scheme},
     control,
+    nextjs::PRERENDER_REVALIDATE,
     outcome::{PassReason, RefuseReason},
     path,
     routes::{Plan, Routes},
@@ -231,7 +232,7 @@ fn concern_of(name: &str, value: &HeaderValue, rule: &Rule) -> Option<PassReason
         "authorization" => (!rule.overrides.authorization).then_some(PassReason::Authorization),
         "cookie" => has_bypass_cookie(value, rule).then_some(PassReason::BypassCookie),
         "upgrade" => Some(PassReason::Upgrade),
-        "next-action" | "next-resume" | "x-prerender-revalidate" => Some(PassReason::BypassHeader),
+        "next-action" | "next-resume" | PRERENDER_REVALIDATE => Some(PassReason::BypassHeader),
         "transfer-encoding" => Some(PassReason::Body),
         "content-length" => (value.as_bytes() != b"0").then_some(PassReason::Body),
         _ => None,

@@ -19,9 +19,9 @@ use coppice_cache::{
     key::{Lookup, Selection},
     ledger::{Facts, Strategy, Tags},
     lifetime,
+    nextjs::{self, OwnCache, PRERENDER_REVALIDATE},
     outcome::Outcome,
     page::{BackOff, Page, Parts, TagList, TagSet},
-    react,
     store::Inserted,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -38,8 +38,6 @@ use crate::body::Body;
 
 /// What a flight takes beside key, headers and body: its task, its connection and the buffers of that, in bytes.
 const BOOKKEEPING: u64 = 16 << 10;
-/// What Next.js says of its own cache.
-const NEXTJS_CACHE: HeaderName = HeaderName::from_static("x-nextjs-cache");
 
 /// Flies: a task of its own, since a flight belongs to no visitor.
 pub(super) async fn fly(
@@ -132,7 +130,7 @@ impl Pilot {
             match judgement {
                 // Next.js renders a page once for all who ask meanwhile, its token or not, and says REVALIDATED of what it
                 // began before the purge. Only what it begins after this answer is surely none of that.
-                Judgement::Store(_) if overtakes && head.headers.contains_key(NEXTJS_CACHE) => {
+                Judgement::Store(_) if overtakes && OwnCache::of(&head.headers).is_some() => {
                     drop(body);
                     overtakes = false;
                 }
@@ -217,14 +215,12 @@ impl Pilot {
         }
     }
 
-    /// Next.js names its own cache. With the token that makes it render anew it says REVALIDATED; else the token is not the
-    /// one of its build.
+    /// Next.js names its own cache. With the token that makes it render anew it does so; else the token is not the one of its
+    /// build.
     fn note_origin_cache(&self, headers: &HeaderMap) {
-        let is_asked = |(name, _): &(HeaderName, HeaderValue)| name == "x-prerender-revalidate";
+        let is_asked = |(name, _): &(HeaderName, HeaderValue)| name == PRERENDER_REVALIDATE;
         if self.lookup.plan.origin_headers().iter().any(is_asked) {
-            let said = headers.get(NEXTJS_CACHE).map(HeaderValue::as_bytes);
-            let cached = said
-                .is_some_and(|said| said.eq_ignore_ascii_case(b"HIT") || said.eq_ignore_ascii_case(b"STALE"));
+            let cached = matches!(OwnCache::of(headers), Some(OwnCache::Hit | OwnCache::Stale));
             self.flight.note_origin_cached(cached);
         }
     }
@@ -315,7 +311,7 @@ impl Pilot {
         self.flight.enter(Phase::Answer(answer.clone()));
         match self.receive(body).await {
             // Its head said 200 before the app knew better.
-            Collected::Whole(body) if react::has_failed(&answer.headers, &body) => {
+            Collected::Whole(body) if nextjs::has_failed(&answer.headers, &body) => {
                 self.back_off(BackOff::Failed);
                 self.flight.enter(Phase::Over(answer));
                 self.flight.tee.reveal();

@@ -1,6 +1,8 @@
-//! What an app of React, such as one of Next.js, says in a body, because its head had left by then: that it failed.
+//! What Next.js says of its answers, in a header and in the body.
 //!
-//! A server component that throws is a row `9:E{"digest":"1245851783"}` of `text/x-component` under a status of 200; a part
+//! **Its own cache** is named by `x-nextjs-cache`: where the answer comes from, and so whether a request went past it.
+//!
+//! **That it failed** an app of React can say in a body alone, where its head had left by then: a server component that throws is a row `9:E{"digest":"1245851783"}` of `text/x-component` under a status of 200; a part
 //! of an HTML page that throws after the first part has left is a mark for the browser to try it again. A page that was
 //! made so is no success, and takes the place of none. A redirect and a 404 are rows of the same form, but content: their
 //! digests are words, an error's is a number.
@@ -10,13 +12,41 @@ use std::sync::LazyLock;
 use http::{HeaderMap, header};
 use memchr::memmem::Finder;
 
+use crate::control;
+
+/// The header that gets a request past Next.js's own cache, with the token of its build.
+/// <https://nextjs.org/docs/pages/guides/incremental-static-regeneration>
+pub const PRERENDER_REVALIDATE: &str = "x-prerender-revalidate";
+
+/// Where an answer of Next.js comes from, as `x-nextjs-cache` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnCache {
+    /// From its own cache, and fresh there.
+    Hit,
+    /// From its own cache, and about to be replaced there.
+    Stale,
+    /// From a rendering: `MISS`, or `REVALIDATED` of one that its token asked for. It may have begun for another request.
+    Rendered,
+}
+
+impl OwnCache {
+    /// `None`: the answer does not say it.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let said = headers.get("x-nextjs-cache")?.as_bytes();
+        Some(if said.eq_ignore_ascii_case(b"HIT") {
+            Self::Hit
+        } else if said.eq_ignore_ascii_case(b"STALE") {
+            Self::Stale
+        } else {
+            Self::Rendered
+        })
+    }
+}
+
 /// Whether the body says that its rendering failed.
 pub fn has_failed(headers: &HeaderMap, body: &[u8]) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .map(|value| value.as_bytes().split(|byte| *byte == b';').next())
-        .and_then(|kind| kind.map(<[u8]>::trim_ascii))
-        .unwrap_or_default();
+    let kind = headers.get(header::CONTENT_TYPE).map(control::media_type);
+    let kind = kind.unwrap_or_default();
     if kind.eq_ignore_ascii_case(b"text/x-component") {
         has_failed_row(body)
     } else if kind.eq_ignore_ascii_case(b"text/html") {
