@@ -12,10 +12,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use coppice_sidecar::serve::Limits;
 use http_body_util::BodyExt;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{HANG, answering, app, before, nobody, settings, soon, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -584,47 +582,6 @@ async fn http2_visitors_reach_an_http1_app() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
 }
 
-#[tokio::test]
-async fn grpc_goes_over_http2_with_its_trailers() {
-    let (listener, address) = support::port().await;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service =
-                hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                    assert_eq!(request.version(), http::Version::HTTP_2);
-                    assert_eq!(request.uri().authority().unwrap(), "a.test");
-                    let body = request.into_body().collect().await.unwrap().to_bytes();
-                    let mut trailers = http::HeaderMap::new();
-                    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-                    let frames = [
-                        Ok::<_, std::convert::Infallible>(http_body::Frame::data(body)),
-                        Ok(http_body::Frame::trailers(trailers)),
-                    ];
-                    Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::StreamBody::new(
-                        futures::stream::iter(frames),
-                    )))
-                });
-            tokio::spawn(
-                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service),
-            );
-        }
-    });
-    let sidecar = before(address);
-    let mut sender = sidecar.h2().await;
-    for _ in 0..2 {
-        let request = http::Request::post("http://a.test/pkg.Service/Call")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(http_body_util::Full::new(Bytes::from_static(b"ping")))
-            .unwrap();
-        let response = soon(sender.send_request(request)).await.unwrap();
-        let body = soon(response.into_body().collect()).await.unwrap();
-        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
-        assert_eq!(body.to_bytes(), "ping");
-    }
-}
-
 /// RFC 9112 section 9.6: a connection that is closed with something unread is reset, and its answer with it.
 #[tokio::test]
 async fn an_answer_to_half_an_upload_reaches_who_sends_the_rest() {
@@ -646,54 +603,4 @@ async fn an_answer_to_half_an_upload_reaches_who_sends_the_rest() {
         visitor.say(&"x".repeat(1 << 16)).await;
     }
     assert!(visitor.rest().await.ends_with("\r\n\r\nlarge"));
-}
-
-/// An app takes so many streams at a time, often 100, and what comes beyond that would wait for one to end.
-#[tokio::test]
-async fn grpc_that_streams_does_not_hold_others_up() {
-    const STREAMS: usize = 100;
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (listener, address) = support::port().await;
-    let count = connections.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(async move {
-                let mut app = h2::server::Builder::new()
-                    .max_concurrent_streams(STREAMS as u32)
-                    .handshake::<_, Bytes>(stream)
-                    .await
-                    .unwrap();
-                let mut streaming = Vec::new();
-                while let Some(Ok((request, mut answer))) = app.accept().await {
-                    let streams = request.uri().path() == "/stream";
-                    let body = answer.send_response(http::Response::new(()), !streams).unwrap();
-                    streaming.push((request, body));
-                }
-            });
-        }
-    });
-    let sidecar = before(address);
-    let mut visitor = sidecar.streams(&h2::client::Builder::new()).await;
-    let mut ask = async |path: &str| {
-        let request = http::Request::post(format!("http://a.test{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
-        let (answer, _) = visitor.send_request(request, true).unwrap();
-        let answer = soon(answer).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        answer
-    };
-    let mut open = Vec::new();
-    for _ in 0..STREAMS {
-        open.push(ask("/stream").await);
-    }
-    assert_eq!(connections.load(Ordering::Relaxed), 1);
-    for _ in 0..3 {
-        ask("/unary").await;
-    }
-    assert_eq!(connections.load(Ordering::Relaxed), 2);
-    drop(open);
 }

@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{MAX_HEAD, upload::Timer};
+use super::{AHEAD, upload::Timer};
 use crate::body::Body;
 
 /// A connection to the app; dropping it closes it.
@@ -30,7 +30,7 @@ type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 impl Connection {
     pub(super) async fn new(stream: TcpStream) -> hyper::Result<Self> {
         let (sender, connection) = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
+            .max_buf_size(AHEAD)
             // Most requests are a head alone, which costs less as one piece than as a list of one.
             .writev(false)
             .handshake(TokioIo::new(stream))

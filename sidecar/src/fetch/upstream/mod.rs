@@ -48,8 +48,9 @@ use crate::{body::Body, serve::hop};
 pub const IDLE: Duration = Duration::from_secs(4);
 /// Bounds looking up and connecting.
 pub const CONNECT: Duration = Duration::from_secs(5);
-/// Largest head of an answer, in bytes.
-const MAX_HEAD: usize = 256 << 10;
+/// What is read of an answer ahead of who reads it, in bytes; no head is larger. Of an answer that passes through to somebody who
+/// is slow it is held for as long as that takes, and nobody accounts for it.
+const AHEAD: usize = 64 << 10;
 
 /// The app and the connections to it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ impl Upstream {
         let patience = Patience::new(timeout);
         let sent = if request.version() == Version::HTTP_2 {
             // Of the two the larger future, and seldom needed.
-            Box::pin(self.send_h2(request, patience, &upload)).await
+            Box::pin(self.send_h2(request, patience)).await
         } else {
             self.send_h1(request, patience, &upload).await
         };
@@ -121,7 +122,7 @@ impl Upstream {
             let again = reused.as_ref().and_then(|_| Repeat::of(&request));
             let connection = match reused {
                 Some(connection) => connection,
-                None => self.connect(patience.left()).await?,
+                None => self.connect(patience).await?,
             };
             match self.attempt(connection, request, patience, upload).await {
                 Ok(response) => return Ok(response),
@@ -197,15 +198,14 @@ impl Upstream {
         })
     }
 
-    async fn connect(&self, timeout: Duration) -> Result<Connection, UpstreamError> {
-        let stream = self.dial(timeout).await?;
+    async fn connect(&self, patience: Patience) -> Result<Connection, UpstreamError> {
+        let stream = self.dial(patience).await?;
         Connection::new(stream).await.map_err(|error| self.failed(error))
     }
 
-    async fn dial(&self, timeout: Duration) -> Result<TcpStream, UpstreamError> {
+    async fn dial(&self, patience: Patience) -> Result<TcpStream, UpstreamError> {
         let app = || self.app.clone();
-        let after = timeout.min(CONNECT);
-        let dialled = tokio::time::timeout(after, async {
+        let dialled = tokio::time::timeout(patience.left().min(CONNECT), async {
             let addresses = tokio::net::lookup_host(&*self.app).await;
             let addresses = addresses.map_err(|source| UpstreamError::Unknown {
                 app: app(),
@@ -228,28 +228,26 @@ impl Upstream {
         });
         let stream = dialled
             .await
-            .unwrap_or_else(|_| Err(UpstreamError::ConnectTimeout { app: app(), after }))?;
+            .unwrap_or_else(|_| Err(self.connect_timed_out(patience)))?;
         // Small writes of a stream must not wait for each other; a socket that refuses this still works.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }
 
+    /// The patience is for a place on a connection alone: a call of gRPC may have nothing to say for as long as it likes, who
+    /// makes it says how long, and pings find out whether the app is there.
     async fn send_h2(
         &self,
         mut request: Box<Request<Body>>,
         patience: Patience,
-        upload: &Arc<Upload>,
     ) -> Result<Response<Body>, UpstreamError> {
         absolute(&mut request);
         let mut again = true;
         loop {
-            let mut place = self.place(patience.left()).await?;
-            let answer = place.sender.try_send_request(*request);
-            let mut timer = Timer::new(patience.limit);
-            match within(patience, &mut timer, upload, answer).await {
-                None => return Err(self.timed_out(patience.limit)),
-                Some(Ok(response)) => return Ok(response.map(|body| place.until_the_end_of(body))),
-                Some(Err(mut error)) => match error.take_message() {
+            let mut place = self.place(patience).await?;
+            match place.sender.try_send_request(*request).await {
+                Ok(response) => return Ok(response.map(|body| place.until_the_end_of(body))),
+                Err(mut error) => match error.take_message() {
                     // The app closed the connection before any of it was written.
                     Some(unwritten) if again => {
                         again = false;
@@ -261,21 +259,20 @@ impl Upstream {
         }
     }
 
-    async fn place(&self, timeout: Duration) -> Result<Place, UpstreamError> {
-        let after = timeout.min(CONNECT);
+    async fn place(&self, patience: Patience) -> Result<Place, UpstreamError> {
         // Others may be dialling, one after the other.
-        let place = tokio::time::timeout(after, self.shared.take(self.connect_h2(timeout))).await;
-        place.unwrap_or_else(|_| {
-            let app = self.app.clone();
-            Err(UpstreamError::ConnectTimeout { app, after })
-        })
+        let place = self.shared.take(self.connect_h2(patience));
+        let place = tokio::time::timeout(patience.left().min(CONNECT), place).await;
+        place.unwrap_or_else(|_| Err(self.connect_timed_out(patience)))
     }
 
-    async fn connect_h2(&self, timeout: Duration) -> Result<http2::SendRequest<Body>, UpstreamError> {
-        let stream = self.dial(timeout).await?;
+    async fn connect_h2(&self, patience: Patience) -> Result<http2::SendRequest<Body>, UpstreamError> {
+        let stream = self.dial(patience).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .adaptive_window(true)
+            // A stream that nobody reads takes nothing of what the others have.
+            .initial_stream_window_size(AHEAD as u32)
+            .initial_connection_window_size((shared::STREAMS * AHEAD) as u32)
             .keep_alive_interval(Duration::from_secs(30))
             .handshake(TokioIo::new(stream))
             .await
@@ -289,6 +286,13 @@ impl Upstream {
     fn closed(&self) -> UpstreamError {
         UpstreamError::Closed {
             app: self.app.clone(),
+        }
+    }
+
+    fn connect_timed_out(&self, patience: Patience) -> UpstreamError {
+        UpstreamError::ConnectTimeout {
+            app: self.app.clone(),
+            after: patience.limit.min(CONNECT),
         }
     }
 

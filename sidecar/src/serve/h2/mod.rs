@@ -35,10 +35,12 @@ use self::signs::{Heard, Signs};
 use super::{Limits, socket::Exchanges, unless};
 use crate::site::Site;
 
-/// Bytes of requests' bodies that a visitor may send ahead, for one stream and for all.
-const WINDOW: u32 = 1 << 20;
-/// Bytes of an answer that wait for the connection.
-const SEND_BUFFER: usize = 400 << 10;
+/// Bytes of a request's body that a visitor may send ahead. One that the app does not take leaves the others' room alone.
+const WINDOW: u32 = 64 << 10;
+/// The same for all requests of a connection.
+const WINDOWS: u32 = 1 << 20;
+/// Bytes of an answer that wait for the connection: of each stream, and nobody accounts for them.
+const SEND_BUFFER: usize = 64 << 10;
 /// Streams that a visitor may have us reset by what it does wrong.
 const ERROR_RESETS: usize = 1024;
 /// A visitor who has been silent for so long is asked whether it is there.
@@ -85,7 +87,7 @@ fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_connection_window_size(WINDOWS)
         .max_send_buffer_size(SEND_BUFFER)
         .max_local_error_reset_streams(Some(ERROR_RESETS))
         .max_concurrent_streams(limits.streams)
