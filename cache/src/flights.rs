@@ -379,6 +379,7 @@ impl<F> Slot<F> {
 mod tests {
     use super::*;
     use crate::{
+        config::Scheme,
         ledger::{Line, Selector, Strategy},
         mk::{mk_key, mk_owner, mk_plan, texts},
     };
@@ -450,8 +451,12 @@ mod tests {
     fn asks(flights: &mut Flights<u32>, plan: &Plan, ledger: &Ledger, path: &str) -> (Ticket, bool) {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let key = Key::new(mk_key("/").scheme(), mk_key("/").host(), path, query).unwrap();
+        asks_for(flights, plan, ledger, key)
+    }
+
+    fn asks_for(flights: &mut Flights<u32>, plan: &Plan, ledger: &Ledger, key: Key) -> (Ticket, bool) {
         let Boarding::Lead { ticket, .. } = flights.board(&Arc::new(key), plan, ledger, || 0) else {
-            panic!("not the lead for {path}");
+            panic!("not the lead");
         };
         let doubt = flights.ask(&ticket, ledger, Moment(0));
         (ticket, doubt)
@@ -488,6 +493,11 @@ mod tests {
             assert!(doubt, "{path}");
             flights.land(&again, None, &ledger);
         }
+        // The app knows it by its path, whoever's.
+        let elsewhere = Key::new(Scheme::Https, "elsewhere.test", "/a", "").unwrap();
+        let (again, doubt) = asks_for(&mut flights, &plan, &ledger, elsewhere);
+        assert!(doubt);
+        flights.land(&again, None, &ledger);
         assert!(!asks(&mut flights, &plan, &ledger, "/c").1);
         flights.answered(&first);
         let (third, doubt) = asks(&mut flights, &plan, &ledger, "/a?_rsc=3");

@@ -1,5 +1,6 @@
 //! What is held of answers that pass through to visitors who do not read them, counted: no budget knows of it, so it is to be
 //! little.
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod support;
 

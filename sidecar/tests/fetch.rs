@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use rstest::rstest;
 use support::{
     nobody,
-    rig::{Asked, CHUNKED, OK, Rig, body, everything, old, path, read, routes, rule, streamed},
+    rig::{Asked, CHUNKED, OK, Rig, body, everything, old, path, read, routes, rule, streamed, tagged},
     soon,
     stage::Stage,
     until,
@@ -170,19 +170,23 @@ async fn fetch_gives_the_whole_new_page_where_the_old_one_may_serve() {
 
 #[tokio::test]
 async fn fetch_keeps_the_old_page_through_failures() {
-    for failure in ["500 Oops\r\n", ""] {
-        let mut rig = Rig::new().await;
+    for failure in ["sorry", "large", "half"] {
+        let mut rig = Rig::with(|rule| rule.max_body_bytes = 1000, Duration::from_secs(30)).await;
         let page = rig.store("/a", "old").await;
         rig.purge(1, everything(), Strategy::Expire);
         rig.look_up("/a");
         let visitor = rig.wait("/a", Some(page.clone()));
         let mut app = rig.asked().await;
-        if failure.is_empty() {
-            app.head("200 OK\r\nContent-Length: 10\r\n").await;
-            app.peer.say("hel").await;
-            drop(app);
-        } else {
-            app.answer(failure, "sorry").await;
+        // One that does not select it changes nothing.
+        rig.purge(2, tagged("other"), Strategy::Refresh);
+        match failure {
+            "half" => {
+                app.head("200 OK\r\nContent-Length: 10\r\n").await;
+                app.peer.say("hel").await;
+                drop(app);
+            }
+            "large" => app.answer("500 Oops\r\n", &"sorry".repeat(1000)).await,
+            _ => app.answer("500 Oops\r\n", failure).await,
         }
         let (served, why) = old(soon(visitor).await.unwrap());
         assert!(served.is(&page) && why == Fallback::Failed);
@@ -191,8 +195,11 @@ async fn fetch_keeps_the_old_page_through_failures() {
         let (stored, verdict) = rig.look_up("/a");
         assert!(stored.unwrap().is(&page));
         assert_eq!(verdict, Verdict::Stale { regenerate: false });
-        rig.purge(2, everything(), Strategy::Refresh);
+        rig.purge(3, everything(), Strategy::Refresh);
         assert_eq!(rig.look_up("/a").1, Verdict::Wait { fallback: true });
+        let visitor = rig.wait("/a", Some(page));
+        rig.asked().await.answer(OK, "new").await;
+        assert_eq!(body(soon(visitor).await.unwrap()).await.as_deref(), Some("new"));
     }
 }
 
@@ -351,6 +358,23 @@ async fn is_asked_again(rig: &mut Rig, pauses: impl IntoIterator<Item = u64>) {
         assert_eq!(before.elapsed().as_secs(), pause);
         asked.answer(OUTDATED, "outdated").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetch_asks_again_for_so_many_at_a_time() {
+    let mut rig = Rig::regenerating(1).await;
+    for path in ["/a", "/b"] {
+        let visitor = rig.wait(path, None);
+        rig.asked().await.answer(OUTDATED, "outdated").await;
+        body(visitor.await.unwrap()).await;
+    }
+    let first = rig.asked().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(rig.is_quiet(), "the other waits for its turn");
+    first.answer(OK, "new").await;
+    rig.asked().await.answer(OK, "new").await;
+    rig.stored("/a").await;
+    rig.stored("/b").await;
 }
 
 /// With nothing stored an outdated answer is what the app itself would show; it is not kept, and behind it the app is asked

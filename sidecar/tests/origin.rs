@@ -207,6 +207,25 @@ async fn what_the_app_began_before_a_purge_is_not_taken_for_new(#[case] form: &s
     assert!(scene.app.is_idle());
 }
 
+/// With the page that its own cache holds Next.js begins to render another, which who asks later gets too.
+#[tokio::test]
+async fn what_the_app_began_behind_an_outdated_answer_is_not_taken_for_new() {
+    let mut scene = Scene::with(route(&[])).await;
+    let early = scene.visit("/a");
+    let first = scene.app.asked().await;
+    first.answer("200 OK", "x-nextjs-cache: STALE\r\n", "old").await;
+    assert!(early.await.unwrap().ends_with("old"));
+    scene.purge(1, Strategy::Delete, "/a").await;
+    scene.stream.report().await;
+    let late = scene.visit("/a");
+    let said = "x-nextjs-cache: REVALIDATED\r\n";
+    for body in ["old", "new"] {
+        scene.app.asked().await.answer("200 OK", said, body).await;
+    }
+    assert!(late.await.unwrap().ends_with("new"));
+    scene.hit("/a").await;
+}
+
 /// Nothing is stored yet and no line selects the page: a post alone has overtaken what the app is at work on.
 #[tokio::test]
 async fn what_the_app_began_before_a_post_is_not_taken_for_new() {

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use coppice_cache::key::Key;
 use parking_lot::Mutex;
 
-use super::{Fetcher, Place, wait::ended};
+use super::{Fetcher, Regenerated};
 
 /// An answer from an app's own outdated cache is asked for again after these times.
 pub(super) const AGAIN: [Duration; 3] = [
@@ -47,11 +47,10 @@ pub(super) fn ask_again(fetcher: Fetcher, key: Arc<Key>) {
             if fetcher.shared.store.get(&key).is_some() {
                 break;
             }
-            let Some(lookup) = fetcher.revisit(&key) else {
+            // When its turn comes: after a start there may be many of them.
+            let ended = fetcher.prerender(&key).await;
+            if ended.is_ok_and(|ended| ended.outcome == Regenerated::Gone) {
                 break;
-            };
-            if let Place::Aboard(boarded) = fetcher.board(&lookup, true) {
-                ended(boarded).await;
             }
         }
         fetcher.shared.again.end(&key);

@@ -112,9 +112,6 @@ impl Pilot {
                 Err(failure) => return self.fail(failure),
             };
             let (head, body) = response.into_parts();
-            if is_past {
-                self.shared.flights.lock().answered(&self.ticket);
-            }
             if regenerates {
                 self.note_origin_cache(&head.headers);
             }
@@ -127,6 +124,10 @@ impl Pilot {
                 arrival,
                 validated.is_some(),
             );
+            // With what its own cache holds Next.js begins to render, where it has not before.
+            if is_past && !matches!(judgement, Judgement::Outdated(_)) {
+                self.shared.flights.lock().answered(&self.ticket);
+            }
             match judgement {
                 // Next.js renders a page once for all who ask meanwhile, its token or not, and says REVALIDATED of what it
                 // began before the purge. Only what it begins after this answer is surely none of that.
@@ -309,7 +310,7 @@ impl Pilot {
         });
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
-        match self.receive(body).await {
+        match self.receive(body, true).await {
             // Its head said 200 before the app knew better.
             Collected::Whole(body) if nextjs::has_failed(&answer.headers, &body) => {
                 self.back_off(BackOff::Failed);
@@ -357,20 +358,21 @@ impl Pilot {
         });
         self.flight.tee.promise(body.size_hint().exact());
         self.flight.enter(Phase::Answer(answer.clone()));
-        let received = self.receive(body).await;
+        let received = self.receive(body, false).await;
         self.back_off(BackOff::Failed);
         self.flight.enter(match received {
             Collected::Whole(_) | Collected::Paced => {
                 self.flight.tee.reveal();
                 Phase::Over(answer)
             }
-            Collected::Abandoned(reason) => Phase::Unstorable(reason),
+            // It is the app's error all the same.
+            Collected::Abandoned(_) => Phase::Over(answer),
             Collected::BrokenOff => Phase::Failed(Failure::BrokenOff(BrokenOff)),
         });
     }
 
-    /// Reads a body into the tee. `origin.timeout` bounds its silence.
-    async fn receive(&self, mut body: Body) -> Collected {
+    /// Reads a body into the tee, `to_store` it or for those who wait alone. `origin.timeout` bounds its silence.
+    async fn receive(&self, mut body: Body, to_store: bool) -> Collected {
         let tee = &self.flight.tee;
         let silence = self.lookup.plan.origin.timeout;
         let mut paced = None;
@@ -397,7 +399,7 @@ impl Pilot {
                     .map(|(chunk, _)| (chunk, Unstorable::NoRoom))
             };
             if let Some((chunk, reason)) = refused {
-                self.pace(reason);
+                self.pace(reason, to_store);
                 paced = Some(reason);
                 // A paced tee takes every chunk.
                 let _ = tee.push(chunk);
@@ -411,12 +413,12 @@ impl Pilot {
     }
 
     /// The body is more than can be kept: it goes to those who read it already, as fast as they read.
-    fn pace(&self, reason: Unstorable) {
+    fn pace(&self, reason: Unstorable, to_store: bool) {
         let now = self.shared.clock.now();
         let mut flights = self.shared.flights.lock();
         flights.close(&self.ticket, reason);
-        // Room may be found for the next one; a smaller body hardly.
-        if reason == Unstorable::TooLarge {
+        // Room may be found for the next one; a smaller body hardly, but where it is the app's error.
+        if to_store && reason == Unstorable::TooLarge {
             flights.mark(&self.lookup.key, reason, now);
         }
         drop(flights);
@@ -506,19 +508,23 @@ impl Pilot {
     /// The answer takes the place of the stored page as any success does, and lives for no time at all: a 404 where the rule's
     /// `negative` is zero. Unless something has overtaken the flight.
     fn clear_place(&self) {
-        self.land_on_old(|page| {
-            self.shared.store.remove(page);
-        });
+        self.land_on_old(
+            |_| None,
+            |page| {
+                self.shared.store.remove(page);
+            },
+        );
     }
 
-    /// The flight ends; with what is stored, unless something has overtaken it. Under one lock: the next flight lands later.
-    fn land_on_old(&self, then: impl FnOnce(&Page)) {
+    /// The flight ends; with what is stored, unless something has overtaken it, by these tags. Under one lock: the next
+    /// flight lands later.
+    fn land_on_old(&self, tags: impl Fn(&Page) -> Option<TagList<'_>>, then: impl FnOnce(&Page)) {
         let shared = &self.shared;
         let mut flights = shared.flights.lock();
-        if flights.land(&self.ticket, None, &shared.ledger) == Landing::Clear
-            && let Some(page) = shared.store.get(&self.lookup.key)
-        {
-            then(&page);
+        let old = shared.store.get(&self.lookup.key);
+        let landing = flights.land(&self.ticket, old.as_ref().and_then(tags), &shared.ledger);
+        if let Some(old) = old.filter(|_| landing == Landing::Clear) {
+            then(&old);
         }
     }
 
@@ -527,12 +533,13 @@ impl Pilot {
         self.shared.flights.lock().mark(&self.lookup.key, reason, now);
     }
 
-    /// The old page stays, and is not asked for again too soon, unless a purge has come since take-off.
+    /// The old page stays, and is not asked for again too soon, unless a purge that selects it has come since take-off.
     fn back_off(&self, why: BackOff) {
-        self.land_on_old(|page| {
+        let back_off = |page: &Page| {
             let now = self.shared.clock.now();
             page.back_off(lifetime::back_off(&self.lookup.plan, page.app(), now), why);
-        });
+        };
+        self.land_on_old(|page| Some(page.tags()), back_off);
     }
 
     fn fail(&self, failure: Failure) {

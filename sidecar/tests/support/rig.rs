@@ -214,6 +214,13 @@ pub fn path(path: &str) -> Selector {
     }
 }
 
+pub fn tagged(tag: &str) -> Selector {
+    Selector {
+        tags: vec![tag.to_owned()],
+        ..Selector::default()
+    }
+}
+
 pub fn streamed(fetched: Fetched) -> Streamed {
     match fetched {
         Fetched::Stream(streamed) => streamed,
