@@ -210,7 +210,7 @@ impl Page {
     }
 
     /// See [`Key::id`].
-    pub(crate) fn id(&self) -> u64 {
+    pub fn id(&self) -> u64 {
         self.head().key.id()
     }
 

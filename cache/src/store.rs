@@ -51,6 +51,8 @@ const FEW_FORMS: usize = 1024;
 const FLIGHTS_SHARE: u64 = 2;
 /// This share is always theirs: moving the border costs the cache some of what it remembers of evicted pages.
 const FLIGHTS_OWN: u64 = 16;
+/// What a flight takes beside the body, at most, in bytes: head, key, tags.
+const AROUND: u64 = 256 << 10;
 /// More room for flights is taken from the pages in steps of this share.
 const STEPS: u64 = 64;
 
@@ -187,6 +189,11 @@ impl Store {
         self.pages.peek(key)
     }
 
+    /// The page whose key has this [`Page::id`], for who only looks.
+    pub fn with_id(&self, id: u64) -> Option<Page> {
+        self.pages.peek(&WithId(id))
+    }
+
     /// The page that is stored under a key, brought under the plan in force: one of another route, or that the rule would not
     /// store any more, is none, and one whose rule has other paths, key or tags now gets its tags anew and is checked against
     /// all lines since its stamp.
@@ -317,7 +324,7 @@ impl Store {
         if let Some(ids) = self.keys_with(&paths, most) {
             for id in ids {
                 let _writing = self.writing.lock();
-                let page = self.pages.peek(&WithId(id));
+                let page = self.with_id(id);
                 if let Some(page) = page.filter(|page| page.key().is_form_of(key)) {
                     page.invalidate();
                 }
@@ -350,6 +357,16 @@ impl Store {
     /// A page of this weight can be stored.
     pub fn fits(&self, weight: u64) -> bool {
         weight <= self.pages.shard_capacity() / 100 * HOT_PERCENT
+    }
+
+    /// Bytes of the largest body that a flight can bring in here, when no other is in the air: while it is, its room is not the
+    /// pages', and then its page has to fit into a shard of what is left.
+    pub fn largest(&self) -> u64 {
+        // One step is taken in whole, and one kept back.
+        let budget = self.budget - 2 * self.step().min(self.budget / 2);
+        let fits = budget * HOT_PERCENT / (100 * self.pages.num_shards() as u64 + HOT_PERCENT);
+        fits.min(budget / FLIGHTS_SHARE)
+            .saturating_sub(AROUND.min(budget / 16))
     }
 
     /// Drops this page, unless another has taken its place.
@@ -388,7 +405,7 @@ impl Store {
     /// and perhaps others: what a line selects, the ledger knows. `None`: all pages are to be looked at, or nearly all.
     pub fn candidates<'s>(&'s self, lines: &[Line]) -> Option<impl Iterator<Item = Page> + use<'s>> {
         let ids = self.keys_with(&index::named(lines)?, self.len())?;
-        Some(ids.into_iter().filter_map(|id| self.pages.peek(&WithId(id))))
+        Some(ids.into_iter().filter_map(|id| self.with_id(id)))
     }
 
     /// The ids of the keys under which pages with these facts are stored, each once; `None`: they are not fewer than `most`.

@@ -11,7 +11,6 @@
 use std::{cmp::Reverse, collections::VecDeque, sync::Arc, time::Duration};
 
 use coppice_cache::{
-    key::Key,
     ledger::{Line, MAX_LINES, Strategy},
     page::Page,
     time::Moment,
@@ -197,10 +196,12 @@ struct Batch {
     hot: Vec<Hot>,
 }
 
-/// A hot page that is to be regenerated. Not the page itself: what is evicted meanwhile is not to be kept.
+/// A hot page that is to be regenerated. Neither the page itself, which may be evicted meanwhile, nor its key, which visitors make
+/// as long as they like: no budget knows of either.
 #[derive(Debug)]
 struct Hot {
-    key: Arc<Key>,
+    /// The page's [`Page::id`].
+    id: u64,
     visited: Moment,
     /// The lines that ask for it, by their place in the batch.
     lines: Vec<usize>,
@@ -285,7 +286,7 @@ impl Sweep {
                 batch.left[*at] += 1;
             }
             batch.hot.push(Hot {
-                key: page.key(),
+                id: page.id(),
                 visited: page.visited(),
                 lines: asking,
             });
@@ -318,7 +319,7 @@ impl Sweep {
 
     async fn regenerate_one(&self, hot: &Hot, last: u64) -> Ended {
         for _ in 0..TRIES {
-            let Some(page) = self.fetcher.store().get(&hot.key) else {
+            let Some(page) = self.fetcher.store().with_id(hot.id) else {
                 return Regenerated::Gone.into();
             };
             if self.fetcher.ledger().effect(&page.facts(), last).is_some() {
@@ -327,7 +328,9 @@ impl Sweep {
             if page.stamp() >= last {
                 return Regenerated::Done.into();
             }
-            match self.fetcher.regenerate_and_tell(&hot.key, hot.visited).await {
+            let key = page.key();
+            drop(page);
+            match self.fetcher.regenerate_and_tell(&key, hot.visited).await {
                 // Not by these lines nor by later ones that are known to select it: another flight has taken its place.
                 Ok(ended) if ended.outcome == Regenerated::Overtaken => {}
                 Ok(ended) => return ended,

@@ -19,6 +19,7 @@ use support::{
     run, settings,
     stage::{self, App},
 };
+use tokio::io::AsyncReadExt;
 
 const TOKEN: &str = "x-prerender-revalidate: t0ken\r\n";
 
@@ -310,4 +311,22 @@ async fn a_page_that_is_not_one_to_store_is_not_asked_for_again() {
     }
     scene.hit("/q").await;
     assert!(scene.app.is_idle());
+}
+
+/// It is within `maxBodyBytes`, and beyond what the store of 16 MiB can take.
+#[tokio::test]
+async fn a_page_that_is_too_large_for_the_store_is_not_asked_for_again() {
+    let mut large = route(&["/p"]);
+    large.rules[0].max_body_bytes = 100 << 20;
+    let mut scene = Scene::with(large).await;
+    let mut asked = scene.app.asked().await;
+    asked
+        .say("HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+        .await;
+    let left = support::soon(asked.stream.read(&mut [0])).await;
+    assert!(!left.is_ok_and(|bytes| bytes > 0), "nobody reads it");
+    let visit = scene.visit("/p");
+    scene.app.asked().await.page("small").await;
+    let passed = visit.await.unwrap();
+    assert!(passed.contains("detail=too-large"), "{passed}");
 }

@@ -430,3 +430,22 @@ proptest! {
         prop_assert!(store.reserve().grow(store.budget() / 2), "after {refused} refusals");
     }
 }
+
+#[test]
+fn store_takes_the_largest_body_that_a_flight_may_bring() {
+    let plan = mk_plan(|_| ());
+    for budget in [1, 16, 79, 128, 1000] {
+        let store = Store::new(budget << 20);
+        let largest = store.largest();
+        assert!(
+            largest > LARGEST.min(store.budget() / 4),
+            "{largest} of {budget} MiB"
+        );
+        for number in 0..3 {
+            let page = mk_page(&plan, &format!("/{number}"), 0, usize::try_from(largest).unwrap());
+            let mut room = store.reserve();
+            assert!(room.grow(page.weight()), "{budget} MiB");
+            assert_eq!(store.insert(&page), Inserted::Stored, "{budget} MiB");
+        }
+    }
+}

@@ -18,6 +18,8 @@ pub(super) const AGAIN: [Duration; 3] = [
 ];
 /// So many pages are asked for again at once; the next ones wait for a visit.
 const AT_ONCE: usize = 256;
+/// So do pages with larger keys, in bytes: visitors make them as long as they like, and no budget knows of them here.
+const LARGEST: usize = 4 << 10;
 
 /// Pages that are asked for again.
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ pub(super) struct Again {
 impl Again {
     fn begin(&self, key: &Arc<Key>) -> bool {
         let mut keys = self.keys.lock();
-        keys.len() < AT_ONCE && keys.insert(key.clone())
+        key.weight() <= LARGEST && keys.len() < AT_ONCE && keys.insert(key.clone())
     }
 
     fn end(&self, key: &Arc<Key>) {

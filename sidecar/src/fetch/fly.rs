@@ -276,7 +276,13 @@ impl Pilot {
     }
 
     fn is_too_large(&self, body: &Body) -> bool {
-        body.size_hint().lower() > self.lookup.plan.rule.max_body_bytes
+        body.size_hint().lower() > self.most()
+    }
+
+    /// So many bytes a body that is stored may have.
+    fn most(&self) -> u64 {
+        let rule = &self.lookup.plan.rule;
+        rule.max_body_bytes.min(self.shared.store.largest())
     }
 
     /// The answer becomes a page, if its body arrives whole and nothing overtakes it.
@@ -390,7 +396,7 @@ impl Pilot {
                     return Collected::BrokenOff;
                 }
             };
-            let too_large = tee.arrived() + chunk.len() as u64 > self.lookup.plan.rule.max_body_bytes;
+            let too_large = tee.arrived() + chunk.len() as u64 > self.most();
             let refused = if too_large && paced.is_none() {
                 Some((chunk, Unstorable::TooLarge))
             } else {

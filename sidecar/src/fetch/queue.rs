@@ -1,6 +1,6 @@
 //! Regenerations that wait for their turn.
 
-use std::{cmp::Reverse, collections::HashMap, mem, num::NonZeroU16, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, num::NonZeroU16, sync::Arc};
 
 use coppice_cache::{key::Key, time::Moment};
 use tokio::sync::oneshot;
@@ -9,6 +9,8 @@ use super::{Ended, Turn};
 
 /// So many wait; beyond it the coldest goes, which is asked for again on its next visit.
 const MAX_WAITING: usize = 1024;
+/// The same for the bytes of their keys, which visitors make as long as they like and no budget knows of here.
+const MAX_BYTES: usize = 4 << 20;
 
 /// Regenerations: how many go on, and which wait.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Queue {
     /// What goes on; at most `at_once`. A key is in it twice where a sweep asks for one that a purge has overtaken.
     running: Vec<Arc<Key>>,
     waiting: HashMap<Arc<Key>, Job, ahash::RandomState>,
+    /// What the keys that wait weigh.
+    bytes: usize,
 }
 
 /// A regeneration.
@@ -48,6 +52,7 @@ impl Queue {
             at_once: at_once.get().into(),
             running: Vec::new(),
             waiting: HashMap::default(),
+            bytes: 0,
         }
     }
 
@@ -80,10 +85,9 @@ impl Queue {
             self.running.push(job.key.clone());
             return Some(job);
         }
+        self.bytes += key.weight();
         self.waiting.insert(job.key.clone(), job);
-        if self.waiting.len() > MAX_WAITING {
-            self.drop_coldest();
-        }
+        while (self.waiting.len() > MAX_WAITING || self.bytes > MAX_BYTES) && self.drop_coldest() {}
         None
     }
 
@@ -94,7 +98,7 @@ impl Queue {
         }
         let hottest = self.waiting.values().max_by_key(|job| job.visited);
         let key = hottest.map(|job| job.key.clone());
-        let job = key.and_then(|key| self.waiting.remove(&*key))?;
+        let job = self.take(&key?)?;
         self.running.push(job.key.clone());
         Some(job)
     }
@@ -119,12 +123,45 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Somebody who counts is waiting for the jobs with `told`, and hands in few at a time: those stay.
-    fn drop_coldest(&mut self) {
+    /// Somebody who counts is waiting for the jobs with `told`, and hands in few at a time: those stay. False: there are no
+    /// others.
+    fn drop_coldest(&mut self) -> bool {
         let unheard = self.waiting.values().filter(|job| job.told.is_empty());
         let coldest = unheard.min_by_key(|job| job.visited).map(|job| job.key.clone());
-        if let Some(key) = coldest {
-            mem::drop(self.waiting.remove(&*key));
+        coldest.is_some_and(|key| self.take(&key).is_some())
+    }
+
+    fn take(&mut self, key: &Arc<Key>) -> Option<Job> {
+        let job = self.waiting.remove(&**key)?;
+        self.bytes -= job.key.weight();
+        Some(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coppice_cache::config::Scheme;
+
+    use super::*;
+
+    /// No budget knows of the keys, and visitors make them.
+    #[test]
+    fn queue_holds_so_many_bytes_of_keys() {
+        let mut queue = Queue::new(NonZeroU16::MIN);
+        let long = "x".repeat(10_000);
+        let key =
+            |number: u64| Arc::new(Key::new(Scheme::Http, "a.test", &format!("/{number}"), &long).unwrap());
+        let mut next = queue.push(&key(0), Moment(0), false, None);
+        for number in 1..=1000 {
+            assert!(queue.push(&key(number), Moment(number), false, None).is_none());
         }
+        assert!((300..1000).contains(&queue.len()), "{}", queue.len());
+        let mut hottest = Vec::new();
+        while let Some(job) = next {
+            hottest.push(job.visited.0);
+            next = queue.pop(&job.key);
+        }
+        assert_eq!(hottest[..3], [0, 1000, 999], "the coldest went");
+        assert_eq!((queue.len(), queue.bytes), (0, 0));
     }
 }

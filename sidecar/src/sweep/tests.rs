@@ -2,6 +2,7 @@ use std::num::NonZeroU16;
 
 use coppice_cache::{
     config::Scheme,
+    key::Key,
     ledger::{Ledger, Selector},
     page::{Parts, TagSet},
     routes::Owner,
@@ -14,6 +15,11 @@ use crate::fetch::upstream::Upstream;
 
 /// Among so many pages, each with a tag of its own.
 fn mk_sweep(pages: usize) -> Sweep {
+    mk_sweep_of(pages, "")
+}
+
+/// The same with a query in their keys.
+fn mk_sweep_of(pages: usize, query: &str) -> Sweep {
     let (clock, store) = (Clock::start(), Store::new(64 << 20));
     let owner = Arc::new(Owner {
         route: "shop".into(),
@@ -23,7 +29,7 @@ fn mk_sweep(pages: usize) -> Sweep {
     });
     for number in 0..pages {
         let page = Page::new(Parts {
-            key: Arc::new(Key::new(Scheme::Http, "a.test", &format!("/{number}"), "").unwrap()),
+            key: Arc::new(Key::new(Scheme::Http, "a.test", &format!("/{number}"), query).unwrap()),
             owner: owner.clone(),
             status: StatusCode::OK,
             headers: HeaderMap::new(),
@@ -163,4 +169,31 @@ fn a_storm_of_purges_is_reported_whole() {
     reports.publish([report(MAX_LINES as u64 + 1)]);
     assert_eq!(reports.after(seen).0, [report(MAX_LINES as u64 + 1)]);
     assert_eq!(reports.after(0).0.len(), MAX_LINES, "and no more are kept");
+}
+
+/// Visitors make them as long as they like, and no budget knows of what a sweep holds.
+#[test]
+fn sweep_holds_no_keys() {
+    const PAGES: usize = 1000;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let sweep = mk_sweep_of(PAGES, &"x".repeat(10_000));
+    for page in sweep.fetcher.store().pages() {
+        page.visit(sweep.clock.now());
+    }
+    let line = Line {
+        sequence: 1,
+        selector: Selector {
+            tags: vec!["site".to_owned()],
+            ..Selector::default()
+        },
+        strategy: Strategy::Refresh,
+    };
+    sweep.fetcher.ledger().append([line.clone()], 1, 0);
+    let mut batch = None;
+    let counted = allocation_counter::measure(|| {
+        batch = Some(runtime.block_on(sweep.find(vec![line], &mut 0)));
+    });
+    assert_eq!(batch.map(|batch| batch.hot.len()), Some(PAGES));
+    let each = counted.bytes_max / PAGES as u64;
+    assert!(each < 200, "{each} bytes for each hot page");
 }
