@@ -36,8 +36,8 @@ pub const UNSAFE_TTL: Duration = Duration::from_secs(3);
 pub struct Flights<F> {
     aloft: HashMap<Arc<Key>, Slot<F>, RandomState>,
     unstorable: Lately<Unstorable>,
-    /// URLs that an unsafe request has just invalidated.
-    unsafe_requests: Lately<()>,
+    /// URLs that an unsafe request has just invalidated; true: another one has succeeded since.
+    unsafe_requests: Lately<bool>,
     /// What answers that are not kept have taught of whose they are.
     varies: Lately<Selection>,
     /// Keys of pages whose validators bring nothing new.
@@ -134,6 +134,17 @@ pub enum Landing {
     Clear,
     /// A purge, an unsafe request or a reset has: its page is for those who waited, and is not stored.
     Overtaken,
+}
+
+/// When an unsafe request that succeeded overtakes what is in the air for its URL, and its page expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overtaking {
+    /// Now, and it is done.
+    Now,
+    /// When this time has come, for all that have come until then.
+    At(Moment),
+    /// Somebody waits for that already.
+    Awaited,
 }
 
 impl<F> Default for Flights<F> {
@@ -238,19 +249,23 @@ impl<F> Flights<F> {
         }
     }
 
-    /// An unsafe request to a URL succeeded: what is in the air for its page, in any form, was asked for before. False, and
-    /// nothing is done: the same happened less than [`UNSAFE_TTL`] ago.
-    pub fn overtake(&mut self, key: &Key, now: Moment) -> bool {
+    /// An unsafe request to a URL succeeded: what is in the air for its page, in any form, was asked for before. At most once
+    /// in [`UNSAFE_TTL`]: of those that come meanwhile the first says until when the caller is to wait and call again.
+    pub fn overtake(&mut self, key: &Key, now: Moment) -> Overtaking {
         let url = key.url();
-        if self.unsafe_requests.get(url, now).is_some() {
-            return false;
+        if let Some((is_awaited, until)) = self.unsafe_requests.get(url, now) {
+            if is_awaited {
+                return Overtaking::Awaited;
+            }
+            self.unsafe_requests.set(url, true, until);
+            return Overtaking::At(until);
         }
-        self.unsafe_requests.set(url, (), now + UNSAFE_TTL);
+        self.unsafe_requests.set(url, false, now + UNSAFE_TTL);
         for slot in self.aloft.values_mut() {
             slot.overtaken |= slot.ticket.key.is_form_of(key);
         }
         self.asked.overtake(key);
-        true
+        Overtaking::Now
     }
 
     /// Routes have changed: what is in the air for one that has left its key is not stored any more.
@@ -569,7 +584,7 @@ mod tests {
         flights.mark(&key, Unstorable::Status, Moment(0));
         flights.note_vary(&key, &Selection::default(), Moment(0));
         flights.distrust(&key);
-        assert!(flights.overtake(&key, Moment(0)));
+        assert_eq!(flights.overtake(&key, Moment(0)), Overtaking::Now);
         assert_eq!(Arc::strong_count(&key), 1);
     }
 

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use coppice_cache::key::Key;
 use parking_lot::Mutex;
 
-use super::{Fetcher, Regenerated};
+use super::{Fetcher, LARGEST_HELD, Regenerated};
 
 /// An answer from an app's own outdated cache is asked for again after these times.
 pub(super) const AGAIN: [Duration; 3] = [
@@ -16,10 +16,8 @@ pub(super) const AGAIN: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
-/// So many pages are asked for again at once; the next ones wait for a visit.
+/// So many pages are asked for again at once; the next ones wait for a visit, as do those with large keys.
 const AT_ONCE: usize = 256;
-/// So do pages with larger keys, in bytes: visitors make them as long as they like, and no budget knows of them here.
-const LARGEST: usize = 4 << 10;
 
 /// Pages that are asked for again.
 #[derive(Debug, Default)]
@@ -30,7 +28,7 @@ pub(super) struct Again {
 impl Again {
     fn begin(&self, key: &Arc<Key>) -> bool {
         let mut keys = self.keys.lock();
-        key.weight() <= LARGEST && keys.len() < AT_ONCE && keys.insert(key.clone())
+        key.weight() <= LARGEST_HELD && keys.len() < AT_ONCE && keys.insert(key.clone())
     }
 
     fn end(&self, key: &Arc<Key>) {

@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use coppice_cache::{
     coding::Coding,
     find::{NARROWINGS, Shelves},
-    flights::{Boarding, Flights},
+    flights::{Boarding, Flights, Overtaking},
     freshness::Freshness,
     judge::Unstorable,
     key::{Key, Lookup, Selection},
@@ -56,6 +56,9 @@ use crate::clock::Clock;
 
 /// Those who wait while an old page may serve are given that after so long.
 const OLD_PAGE_AFTER: Duration = Duration::from_secs(10);
+
+/// No larger key is held for a while where no budget knows of it, in bytes: visitors make them as long as they like.
+const LARGEST_HELD: usize = 4 << 10;
 
 /// Everything that has to do with new pages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -336,12 +339,21 @@ impl Fetcher {
     }
 
     /// An unsafe request to this URL succeeded (RFC 9111 §4.4): on this replica its page expires, at most once in 3 s, so
-    /// that a client that writes all the time does not switch the cache off.
+    /// that a client that writes all the time does not switch the cache off. What it wrote shows within that time.
     pub fn invalidate(&self, lookup: &Lookup) {
-        let counts = (self.shared.flights.lock()).overtake(&lookup.key, self.shared.clock.now());
-        // Without the lock: it may be a walk over many pages. What lands meanwhile was asked for after the request.
-        if counts {
-            self.shared.store.invalidate(&lookup.key, &lookup.plan);
+        let now = self.shared.clock.now();
+        let overtaking = self.shared.flights.lock().overtake(&lookup.key, now);
+        match overtaking {
+            Overtaking::At(until) if lookup.key.weight() <= LARGEST_HELD => {
+                let (fetcher, lookup) = (self.clone(), lookup.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(until.since(now)).await;
+                    fetcher.invalidate(&lookup);
+                });
+            }
+            // Without the lock: it may be a walk over many pages. What lands meanwhile was asked for after the request.
+            Overtaking::Now | Overtaking::At(_) => self.shared.store.invalidate(&lookup.key, &lookup.plan),
+            Overtaking::Awaited => {}
         }
     }
 
