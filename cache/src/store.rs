@@ -541,6 +541,16 @@ impl Reservation {
         room
     }
 
+    /// Takes what it lacks of so many bytes; false: there is no room, and nothing was taken.
+    pub fn grow_to(&mut self, bytes: u64) -> bool {
+        bytes <= self.bytes || self.grow(bytes - self.bytes)
+    }
+
+    /// Bytes that it has taken.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Gives back all but `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
         if bytes < self.bytes {

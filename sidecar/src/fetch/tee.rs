@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::body::BoxError;
 
-/// How far a paced flight reads ahead of its slowest reader, in bytes.
+/// How far a paced flight reads ahead of its slowest reader, in bytes, where it has room for that.
 const WINDOW: u64 = 128 << 10;
 /// What arrives in smaller pieces than this is copied together, in bytes: for itself each would hold the whole buffer that it
 /// was read into, and a place in the list.
@@ -142,14 +142,12 @@ impl Tee {
         self.inner.lock().arrived
     }
 
-    /// Takes a chunk and wakes who waits for it. Without room in the budget it is taken only by a paced flight, which
-    /// holds no more than its window.
+    /// Takes a chunk and wakes who waits for it. Without room in the budget it is taken only by a paced flight, which waits then
+    /// until that is read.
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), (Bytes, NoRoom)> {
         let mut inner = self.inner.lock();
-        let room = inner
-            .room
-            .as_mut()
-            .is_none_or(|room| room.grow(bytes.len() as u64));
+        let held = inner.held() + bytes.len() as u64;
+        let room = inner.room.as_mut().is_none_or(|room| room.grow_to(held));
         if !room && inner.paced.is_none() {
             return Err((bytes, NoRoom));
         }
@@ -184,7 +182,7 @@ impl Tee {
                 if inner.readers.values().all(|reader| reader.cut) {
                     return false;
                 }
-                if inner.arrived - inner.from <= WINDOW {
+                if inner.arrived - inner.from <= inner.window() {
                     return true;
                 }
             }
@@ -327,10 +325,22 @@ impl Inner {
             self.tail.clear();
         }
         self.from = (self.chunks.front()).map_or_else(|| self.tail_at(), |chunk| chunk.at);
-        let held = self.arrived - self.from + self.around;
+        // Its window stays its own.
+        let held = self.held().max(self.around + WINDOW);
         if let Some(room) = &mut self.room {
             room.shrink_to(held);
         }
+    }
+
+    /// Bytes for which it is to have room.
+    fn held(&self) -> u64 {
+        self.arrived - self.from + self.around
+    }
+
+    /// How far a paced flight may be ahead of its slowest reader.
+    fn window(&self) -> u64 {
+        let room = self.room.as_ref().map_or(u64::MAX, Reservation::bytes);
+        room.saturating_sub(self.around).min(WINDOW)
     }
 
     fn chunk(&self, at: u64) -> Option<Bytes> {

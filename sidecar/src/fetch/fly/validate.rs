@@ -3,7 +3,7 @@
 
 use coppice_cache::{
     freshness::Arrival,
-    judge::{self, Confirmation, Confirmed},
+    judge::{self, Confirmation, Confirmed, Unstorable},
     key::Lookup,
     page::{BackOff, Page},
     verdict::{self, Verdict},
@@ -46,6 +46,9 @@ impl Pilot {
 
     /// The page is stored anew, with the headers and the lifetime that it has now.
     fn renew(&self, old: &Page, confirmed: Confirmed) {
+        if !self.has_room_for(&confirmed.headers) {
+            return self.give_up(Unstorable::NoRoom);
+        }
         let now = self.shared.clock.now();
         let page = old.confirmed(confirmed.headers, Some(confirmed.app), now);
         let stored = self.store(&page);
