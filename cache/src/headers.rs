@@ -38,9 +38,9 @@ static FRESHNESS: [HeaderName; 5] = [
     HeaderName::from_static("surrogate-control"),
 ];
 
-/// Takes out of an app's headers what belongs to its connection alone, the headers that `Connection` names included, and
-/// what cannot be shared by many: `Set-Cookie`.
-pub fn shared_headers(headers: &mut HeaderMap) {
+/// Takes out of an app's headers what belongs to its connection alone, the headers that `Connection` names included; what
+/// cannot be shared by many: `Set-Cookie`; and, unless the rule keeps them, the headers that name tags.
+pub fn shared_headers(plan: &Plan, headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = control::list(headers, &header::CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
@@ -48,13 +48,17 @@ pub fn shared_headers(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(header::SET_COOKIE);
+    if !plan.rule.keep_tags {
+        headers.remove(&CACHE_TAG);
+        headers.remove(&SURROGATE_KEY);
+    }
 }
 
 /// What visitors see of the headers of an answer that is stored: [`shared_headers`], with the date of its arrival where the
-/// app gave none (RFC 9110 section 6.6.1), without its age, which goes on; where the rule decides, without the app's word on
-/// freshness; and, unless the rule keeps them, without the headers that name tags.
+/// app gave none (RFC 9110 section 6.6.1), without its age, which goes on; and, where the rule decides, without the app's word
+/// on freshness.
 pub fn page_headers(plan: &Plan, headers: &mut HeaderMap, arrival: Arrival) {
-    shared_headers(headers);
+    shared_headers(plan, headers);
     headers.remove(header::AGE);
     if !headers.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(arrival.at))
@@ -64,9 +68,6 @@ pub fn page_headers(plan: &Plan, headers: &mut HeaderMap, arrival: Arrival) {
     if !plan.app_decides() {
         strip_freshness(headers);
     }
-    if !plan.rule.keep_tags {
-        strip_tags(headers);
-    }
 }
 
 /// Takes out the app's word on freshness, also that to caches which it addresses by fields of their own.
@@ -74,12 +75,6 @@ pub fn strip_freshness(headers: &mut HeaderMap) {
     for name in &FRESHNESS {
         headers.remove(name);
     }
-}
-
-/// Takes out the headers that name tags.
-pub fn strip_tags(headers: &mut HeaderMap) {
-    headers.remove(&CACHE_TAG);
-    headers.remove(&SURROGATE_KEY);
 }
 
 /// A header that names tags.

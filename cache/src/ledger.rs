@@ -268,12 +268,6 @@ impl Ledger {
         reasons
     }
 
-    /// The lines after `since`, oldest first; `None` where the ledger does not reach back that far.
-    pub fn lines_after(&self, since: u64) -> Option<Vec<Line>> {
-        let book = self.book.load();
-        (since >= book.floor.sequence).then(|| book.after(since).map(|line| line.line.clone()).collect())
-    }
-
     /// The last `count` lines that are held, the newest first: for people to look at.
     pub fn last(&self, count: usize) -> Vec<Line> {
         let book = self.book.load();

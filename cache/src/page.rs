@@ -139,7 +139,7 @@ impl fmt::Debug for Page {
 }
 
 impl Page {
-    /// A page that no line has been checked against since its stamp, visited now.
+    /// A page that no line has been checked against since its stamp, and that nobody has visited.
     pub fn new(parts: Parts) -> Self {
         let extra = Extra {
             encodings: Box::default(),
@@ -381,11 +381,6 @@ impl Page {
             ..self.head().copy()
         };
         Self::of(head, &block)
-    }
-
-    /// A 404 or a 410: it lives for the rule's `negative` and has no stale window.
-    pub fn is_negative(&self) -> bool {
-        matches!(self.head().status, StatusCode::NOT_FOUND | StatusCode::GONE)
     }
 
     /// It was stored by this route, under the paths, key, tags and licences that the rule still has.

@@ -1,5 +1,4 @@
-//! The decision for one request: one pure function of what is stored, for how long it lives, what purges did to it, and
-//! the time.
+//! The decision for one request: a table of what is stored, for how long it lives, what purges did to it, and the time.
 
 use std::time::Duration;
 

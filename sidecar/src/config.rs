@@ -25,7 +25,7 @@ pub struct Settings {
     pub drain: Duration,
     /// The operator's stream; `None`: everything passes through.
     pub control: Option<ControlSettings>,
-    /// `coppice dev`: an unkeyed scheme is http.
+    /// `coppice dev`: visitors come to the sidecar's own address, which is then the host of what nobody has asked for.
     pub dev: bool,
     /// `Cache-Status` names the key: for a developer's eyes.
     pub names_key: bool,

@@ -10,7 +10,7 @@
 //! admin/      probes, metrics, the state
 //! drain.rs    leaving without losing a request
 //! metrics.rs  what is counted
-//! site.rs     what every request shares; body.rs, clock.rs: what all of them speak
+//! site.rs     what every request shares; body.rs, clock.rs, hop.rs: what all of them speak
 //! ```
 
 pub mod admin;
@@ -20,6 +20,7 @@ pub mod config;
 pub mod control;
 pub mod drain;
 pub mod fetch;
+pub mod hop;
 pub mod metrics;
 pub mod prerender;
 pub mod serve;

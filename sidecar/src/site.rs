@@ -25,7 +25,7 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// Whether the sidecar is leaving.
     pub drain: Drain,
-    /// `coppice dev`: an unkeyed scheme is http.
+    /// `coppice dev`: visitors come to the sidecar's own address, which is then the host of what nobody has asked for.
     pub dev: bool,
     /// `Cache-Status` names the key.
     pub names_key: bool,

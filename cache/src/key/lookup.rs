@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     control, path,
-    routes::{Plan, Routes, RuleTags},
+    routes::{Plan, Routes},
 };
 
 /// A request that may be answered from the store.
@@ -140,11 +140,6 @@ impl Lookup {
             }
         }
         request
-    }
-
-    /// The tags that the rule gives the page.
-    pub fn tags(&self) -> RuleTags {
-        self.plan.tags(self.key.path())
     }
 }
 

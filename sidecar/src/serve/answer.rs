@@ -6,28 +6,32 @@ use coppice_cache::{
     cache_status::{Answer, CacheStatus},
     conditions::Met,
     form::{self, Form},
-    headers::{strip_freshness, strip_tags},
+    headers::strip_freshness,
     key::{Lookup, Wants},
     lifetime::Lifetime,
-    outcome::{Forward, Outcome, RefuseReason},
+    outcome::{Forward, Outcome},
     page::Page,
     time::Moment,
 };
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH},
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH},
 };
 use http_body::Body as _;
 
 use super::{
-    Answered,
-    pass::{self, CACHE_STATUS, X_COPPICE_CACHE},
+    Answered, own,
     shape::{self, Shape},
 };
 use crate::{
     body::Body,
     fetch::{Failure, Fallback, Fetcher, Streamed},
 };
+
+/// `x-coppice-cache`: the outcome, in a word.
+pub const X_COPPICE_CACHE: HeaderName = HeaderName::from_static("x-coppice-cache");
+/// RFC 9211.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// What a visitor is told of a page that is stale: nobody may keep it.
 const STALE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
@@ -138,28 +142,16 @@ impl Answers<'_> {
             if age.as_secs() > 0 {
                 shape.headers.insert(AGE, HeaderValue::from(age.as_secs()));
             }
-        } else {
-            if !stored && !status.is_server_error() {
-                // What the app's own cache has kept for too long.
-                tell(&mut shape.headers, &STALE);
-            }
-            if !self.lookup.plan.rule.keep_tags {
-                strip_tags(&mut shape.headers);
-            }
+        } else if !stored && !status.is_server_error() {
+            // What the app's own cache has kept for too long.
+            tell(&mut shape.headers, &STALE);
         }
         self.finish(shape, said, stored.then_some(age))
     }
 
     /// The app gave no answer, and there is no page that may serve.
     pub fn failed(&self, failure: &Failure, why: Forward, joined: bool) -> Answered {
-        let response = match failure {
-            Failure::Upstream(error) => pass::no_answer(error),
-            Failure::BrokenOff(_) => pass::own(
-                failure.status(),
-                "The app did not answer: it broke off in the middle of its answer.\n",
-            ),
-        };
-        let (head, body) = response.into_parts();
+        let (head, body) = own::failed(failure).into_parts();
         let said = Said {
             outcome: Outcome::Miss,
             detail: Some(failure.as_str()),
@@ -233,7 +225,7 @@ impl Answers<'_> {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if own {
-            response.extensions_mut().insert(pass::Own);
+            response.extensions_mut().insert(own::Own);
         }
         Answered {
             response,
@@ -294,38 +286,5 @@ impl Said {
             ttl: ttl.filter(|_| stored),
             detail: None,
         }
-    }
-}
-
-/// Why a request is refused, in a sentence.
-pub(crate) const fn refusal(reason: RefuseReason) -> &'static str {
-    match reason {
-        RefuseReason::HostsDisagree => {
-            "The request names two hosts that differ: its authority and Host have to agree.\n"
-        }
-        RefuseReason::HostCount => "The request has no Host, or more than one: HTTP/1.1 asks for one.\n",
-        RefuseReason::UserInfo => "The request's authority names a user, which none may.\n",
-        RefuseReason::TransferCoding => {
-            "The request's body has a transfer coding that is not understood here: chunked, once, is.\n"
-        }
-    }
-}
-
-/// A request that app and cache could each take for another one: 400, and the connection ends, since what follows could be
-/// anything.
-pub fn refused(reason: RefuseReason) -> Answered {
-    let mut response = pass::own(StatusCode::BAD_REQUEST, refusal(reason));
-    let headers = response.headers_mut();
-    headers.insert(
-        X_COPPICE_CACHE,
-        HeaderValue::from_static(Outcome::Bypass.as_str()),
-    );
-    // For HTTP/1.1: of HTTP/2, where it is the stream that ends, `h2` takes it off.
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    Answered {
-        response,
-        outcome: Outcome::Bypass,
-        reason: reason.as_str(),
-        age: None,
     }
 }

@@ -30,7 +30,8 @@ use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
-use super::{h2::Reply, hop};
+use super::h2::Reply;
+use crate::hop;
 
 /// Bytes that wait for a visitor who does not read; what comes beyond them is left out, since nobody needs a hint to
 /// understand the answer.

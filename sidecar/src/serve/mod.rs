@@ -7,8 +7,8 @@
 
 pub mod answer;
 pub mod h2;
-pub mod hop;
 pub mod interim;
+pub mod own;
 pub mod pass;
 mod preface;
 mod shape;
@@ -290,8 +290,8 @@ impl Answered {
 
 /// While the sidecar leaves, the app may have left already: what it cannot give is not its failure but the pod's end.
 fn leave(response: &mut Response<Body>) {
-    if response.status() == StatusCode::BAD_GATEWAY && response.extensions().get::<pass::Own>().is_some() {
-        *response = pass::leaving();
+    if response.status() == StatusCode::BAD_GATEWAY && response.extensions().get::<own::Own>().is_some() {
+        *response = own::leaving();
     }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();

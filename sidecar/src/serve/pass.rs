@@ -14,28 +14,29 @@ use h2::ext::Protocol;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, RETRY_AFTER, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use http_body::Body as _;
 use hyper_util::rt::TokioIo;
 
-use super::{Visitor, hop, upgrade::Tunnels, websocket::Handshake};
+use super::{
+    Visitor,
+    answer::{CACHE_STATUS, X_COPPICE_CACHE},
+    own,
+    upgrade::Tunnels,
+    websocket::Handshake,
+};
 use crate::{
     body::Body,
     fetch::upstream::{Upstream, UpstreamError},
+    hop,
     metrics::Metrics,
 };
 
 /// How long the app may take to begin an answer that is only passed through, whatever rules say. Generous: a report
 /// that takes minutes worked before there was a sidecar.
 pub const PATIENCE: Duration = Duration::from_mins(5);
-
-/// `x-coppice-cache`: the outcome, in a word.
-pub const X_COPPICE_CACHE: HeaderName = HeaderName::from_static("x-coppice-cache");
-/// RFC 9211.
-pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -53,10 +54,6 @@ pub struct Passage {
     /// Counts requests that the app did not answer.
     pub metrics: Arc<Metrics>,
 }
-
-/// Marks, among an answer's extensions, one that is the sidecar's own and not the app's.
-#[derive(Debug, Clone, Copy)]
-pub struct Own;
 
 impl Passage {
     /// Passes a visitor's request through. What comes back is the app's answer, or our own 502 or 504.
@@ -77,7 +74,7 @@ impl Passage {
         if upgrade && room.is_none() {
             tracing::warn!("too many connections have changed their protocol; refusing another one");
             let text = "There are too many open connections of this kind. Try again later.\n";
-            return said(own(StatusCode::SERVICE_UNAVAILABLE, text), why);
+            return said(own::words(StatusCode::SERVICE_UNAVAILABLE, text), why);
         }
         let relay = takes_interim.then(|| visitor.interim.relay());
         if let Some(relay) = relay.clone() {
@@ -91,11 +88,11 @@ impl Passage {
         }
         let mut response = match answer {
             Ok(response) => response,
-            Err(UpstreamError::Upload) => return said(no_answer(&UpstreamError::Upload), why),
+            Err(UpstreamError::Upload) => return said(own::no_answer(&UpstreamError::Upload), why),
             Err(error) => {
                 self.metrics.unanswered(error.as_str());
                 tracing::warn!(reason = error.as_str(), %error, "the app did not answer");
-                return said(no_answer(&error), why);
+                return said(own::no_answer(&error), why);
             }
         };
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -106,14 +103,14 @@ impl Passage {
             let (Some(room), Some(protocol)) = (room, protocol) else {
                 tracing::warn!("the app changed the protocol without being asked to");
                 let text = "The app changed the protocol without being asked to.\n";
-                return said(own(StatusCode::BAD_GATEWAY, text), why);
+                return said(own::words(StatusCode::BAD_GATEWAY, text), why);
             };
             if let Some(handshake) = handshake {
                 // The stream of HTTP/2 is joined to the app where it is answered.
                 response.extensions_mut().insert(room);
                 if let Err(text) = handshake.accept(&protocol, &mut response) {
                     tracing::warn!("{}", text.trim_end());
-                    return said(own(StatusCode::BAD_GATEWAY, text), why);
+                    return said(own::words(StatusCode::BAD_GATEWAY, text), why);
                 }
             } else {
                 let headers = response.headers_mut();
@@ -126,7 +123,7 @@ impl Passage {
         } else if handshake.is_some() && response.status().is_success() {
             // To the visitor of HTTP/2 a success would say that the WebSocket is open.
             let text = "The app answered the request for a WebSocket as if it were any other.\n";
-            return said(own(StatusCode::BAD_GATEWAY, text), why);
+            return said(own::words(StatusCode::BAD_GATEWAY, text), why);
         }
         said(response, why)
     }
@@ -137,10 +134,10 @@ fn no_tunnel(request: &Request<Body>) -> Response<Body> {
     // RFC 8441, and RFC 9220 section 3 on protocols that are not known.
     if request.extensions().get::<Protocol>().is_some() {
         let text = "Of the protocols for which HTTP/2 has CONNECT, websocket alone passes through.\n";
-        return own(StatusCode::NOT_IMPLEMENTED, text);
+        return own::words(StatusCode::NOT_IMPLEMENTED, text);
     }
     let text = "CONNECT asks for a forward proxy, and this is none.\n";
-    own(StatusCode::METHOD_NOT_ALLOWED, text)
+    own::words(StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
 /// Makes a visitor's request one that goes to the app: origin form, nothing of the visitor's connection, and who the
@@ -288,48 +285,4 @@ fn status_of(why: PassReason) -> HeaderValue {
     });
     let known = KNOWN.iter().find(|(known, _)| *known == why);
     known.map_or_else(|| CacheStatus::passed(why).value(), |(_, value)| value.clone())
-}
-
-/// The sidecar's own answer where the app gave none. It says why, without the app's address.
-pub fn no_answer(error: &UpstreamError) -> Response<Body> {
-    let why = match error {
-        UpstreamError::Unknown { .. } => "its name does not resolve",
-        UpstreamError::Refused { .. } => {
-            "it refused the connection: it is not up, or listens on another address or port"
-        }
-        UpstreamError::Unreachable { .. } => "no connection to it could be made",
-        UpstreamError::ConnectTimeout { .. } => "it did not take the connection in time",
-        UpstreamError::Timeout { .. } => "it took the request and did not begin to answer in time",
-        UpstreamError::Closed { .. } => "it closed the connection without an answer",
-        UpstreamError::Broken { .. } => "what it sent is no HTTP answer",
-        UpstreamError::Coded { .. } => "its answer has a transfer coding that is not understood here",
-        UpstreamError::Upload => {
-            return own(error.status(), "The request's body broke off or is malformed.\n");
-        }
-    };
-    own(error.status(), &format!("The app did not answer: {why}.\n"))
-}
-
-/// The sidecar's own answer while it drains and the app has already left.
-pub fn leaving() -> Response<Body> {
-    let mut response = own(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "This pod is shutting down. Try again.\n",
-    );
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
-/// An answer in the sidecar's own words; nobody stores it.
-pub fn own(status: StatusCode, text: &str) -> Response<Body> {
-    let mut response = Response::new(Body::whole(text.to_owned()));
-    *response.status_mut() = status;
-    response.extensions_mut().insert(Own);
-    let headers = response.headers_mut();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(CONTENT_TYPE, plain);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

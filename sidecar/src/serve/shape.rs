@@ -21,7 +21,7 @@ use http::{
     },
 };
 
-use super::pass;
+use super::own;
 use crate::body::Body;
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -150,7 +150,7 @@ pub(super) fn failed() -> Shape {
 }
 
 fn own(status: StatusCode, text: &str) -> Shape {
-    let (head, body) = pass::own(status, text).into_parts();
+    let (head, body) = own::words(status, text).into_parts();
     Shape {
         status,
         headers: head.headers,

@@ -21,10 +21,7 @@ use http::{
 };
 use http_body::Body as _;
 
-use super::{
-    Answered, Visitor,
-    answer::{self, Answers},
-};
+use super::{Answered, Visitor, answer::Answers, own};
 use crate::{body::Body, fetch::Fetched, site::Site};
 
 /// Answers one request of a visitor.
@@ -61,7 +58,7 @@ pub async fn visit(site: &Arc<Site>, visitor: &Visitor, request: Request<Body>) 
             let request = Box::new(Request::from_parts(parts, body));
             Box::pin(pass(site, visitor, request, reason, invalidates)).await
         }
-        Reading::Refuse(reason) => answer::refused(reason),
+        Reading::Refuse(reason) => own::refused(reason),
     }
 }
 

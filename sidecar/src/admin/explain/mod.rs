@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     fetch::{Foreseen, Turn},
-    serve::answer,
+    serve::own,
 };
 
 /// So many purges of a page are shown.
@@ -226,7 +226,7 @@ fn next(reading: &Reading, foreseen: Option<&Foreseen>) -> Next {
         (Reading::Refuse(reason), _) => Next {
             outcome: None,
             reason: Some(reason.as_str()),
-            words: format!("It is refused with 400. {}", answer::refusal(*reason).trim_end()),
+            words: format!("It is refused with 400. {}", own::refusal(*reason).trim_end()),
         },
         (Reading::Pass { reason, .. }, _) => passed(*reason),
         (Reading::Lookup(_), Some(foreseen)) => match foreseen.passes() {

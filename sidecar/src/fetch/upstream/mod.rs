@@ -42,7 +42,7 @@ use self::{
     shared::{Place, Shared},
     upload::{Patience, Timer, Upload, watch_upload, within},
 };
-use crate::{body::Body, serve::hop};
+use crate::{body::Body, hop};
 
 /// How long a connection stays idle. Below the 5 s of Node.js and uvicorn, so that it is the sidecar that closes.
 pub const IDLE: Duration = Duration::from_secs(4);

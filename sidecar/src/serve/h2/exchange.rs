@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     body::Body,
-    serve::{self, Visitor, hop, interim::Way, upgrade::Room, websocket},
+    hop,
+    serve::{self, Visitor, interim::Way, upgrade::Room, websocket},
     site::Site,
 };
 
