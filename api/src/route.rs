@@ -211,7 +211,7 @@ pub struct Rule {
     #[serde(default, rename = "override", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::overrides")]
     pub overrides: Vec<Override>,
-    /// A larger body is not stored: a quantity such as `10Mi`. Default 10Mi.
+    /// A larger body is not stored: a quantity such as `10Mi`. Default 10Mi. Nor is one that takes more than about a third of the sidecar's memory for pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::bytes")]
     pub max_body_bytes: Option<String>,

@@ -250,17 +250,19 @@ impl<F> Flights<F> {
     }
 
     /// An unsafe request to a URL succeeded: what is in the air for its page, in any form, was asked for before. At most once
-    /// in [`UNSAFE_TTL`]: of those that come meanwhile the first says until when the caller is to wait and call again.
-    pub fn overtake(&mut self, key: &Key, now: Moment) -> Overtaking {
+    /// in [`UNSAFE_TTL`]: of those that come meanwhile the first says until when the caller is to wait and call again. Where the
+    /// caller `cannot_wait`, each counts at once.
+    pub fn overtake(&mut self, key: &Key, now: Moment, cannot_wait: bool) -> Overtaking {
         let url = key.url();
-        if let Some((is_awaited, until)) = self.unsafe_requests.get(url, now) {
-            if is_awaited {
-                return Overtaking::Awaited;
+        match self.unsafe_requests.get(url, now) {
+            Some((true, _)) => return Overtaking::Awaited,
+            Some((false, _)) if cannot_wait => {}
+            Some((false, until)) => {
+                self.unsafe_requests.set(url, true, until);
+                return Overtaking::At(until);
             }
-            self.unsafe_requests.set(url, true, until);
-            return Overtaking::At(until);
+            None => self.unsafe_requests.set(url, false, now + UNSAFE_TTL),
         }
-        self.unsafe_requests.set(url, false, now + UNSAFE_TTL);
         for slot in self.aloft.values_mut() {
             slot.overtaken |= slot.ticket.key.is_form_of(key);
         }
@@ -508,9 +510,13 @@ mod tests {
             assert!(doubt, "{path}");
             flights.land(&again, None, &ledger);
         }
-        // The app knows it by its path, whoever's.
+        // The app may know it by its path, whoever's; or not, and then an answer to one is none to the others.
         let elsewhere = Key::new(Scheme::Https, "elsewhere.test", "/a", "").unwrap();
         let (again, doubt) = asks_for(&mut flights, &plan, &ledger, elsewhere);
+        assert!(doubt);
+        flights.answered(&again);
+        flights.land(&again, None, &ledger);
+        let (again, doubt) = asks(&mut flights, &plan, &ledger, "/a");
         assert!(doubt);
         flights.land(&again, None, &ledger);
         assert!(!asks(&mut flights, &plan, &ledger, "/c").1);
@@ -535,7 +541,7 @@ mod tests {
     fn flights_know_it_behind_what_is_no_line() {
         let (mut flights, plan, ledger) = (Flights::default(), mk_plan(|_| ()), Ledger::new());
         let (first, _) = asks(&mut flights, &plan, &ledger, "/a");
-        flights.overtake(&mk_key("/a"), Moment(0));
+        flights.overtake(&mk_key("/a"), Moment(0), false);
         flights.land(&first, None, &ledger);
         let (second, doubt) = asks(&mut flights, &plan, &ledger, "/a");
         assert!(doubt, "an unsafe request");
@@ -577,6 +583,19 @@ mod tests {
         assert!(!flights.distrusts(&mk_key("/a")));
     }
 
+    #[test]
+    fn unsafe_requests_count_once_in_a_while_and_none_is_forgotten() {
+        let mut flights = Flights::<u32>::default();
+        let mut overtake = |now, cannot_wait| flights.overtake(&mk_key("/a"), Moment(now), cannot_wait);
+        assert_eq!(overtake(0, false), Overtaking::Now);
+        assert_eq!(overtake(1, true), Overtaking::Now);
+        assert_eq!(overtake(1, false), Overtaking::At(Moment(3000)));
+        assert_eq!(overtake(2999, false), Overtaking::Awaited);
+        assert_eq!(overtake(2999, true), Overtaking::Awaited);
+        assert_eq!(overtake(3000, false), Overtaking::Now);
+        assert_eq!(overtake(3001, false), Overtaking::At(Moment(6000)));
+    }
+
     /// They are as long as visitors make them, and no budget knows of marks.
     #[test]
     fn marks_keep_no_key() {
@@ -584,7 +603,7 @@ mod tests {
         flights.mark(&key, Unstorable::Status, Moment(0));
         flights.note_vary(&key, &Selection::default(), Moment(0));
         flights.distrust(&key);
-        assert_eq!(flights.overtake(&key, Moment(0)), Overtaking::Now);
+        assert_eq!(flights.overtake(&key, Moment(0), false), Overtaking::Now);
         assert_eq!(Arc::strong_count(&key), 1);
     }
 

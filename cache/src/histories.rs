@@ -397,7 +397,7 @@ impl World {
     fn write(&mut self, path: usize) -> Result<(), TestCaseError> {
         let lately = |(_, second, written): &(u64, u64, usize)| *written == path && self.now < second + 3;
         let counts = !self.unsafe_requests.iter().any(lately);
-        let overtaking = self.flights.overtake(&mk_key(PATHS[path]), self.moment());
+        let overtaking = self.flights.overtake(&mk_key(PATHS[path]), self.moment(), false);
         prop_assert_eq!(overtaking == Overtaking::Now, counts);
         if counts {
             self.unsafe_requests.push((self.event, self.now, path));

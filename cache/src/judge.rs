@@ -77,7 +77,7 @@ pub enum Unstorable {
     Tags,
     /// A redirect to itself, or to nowhere.
     Redirect,
-    /// A body larger than the rule allows.
+    /// A body larger than the rule allows, or than the store can take.
     TooLarge,
     /// The app's own cache is out of date, and stays so.
     Outdated,

@@ -2,10 +2,10 @@
 //!
 //! **Its own cache** is named by `x-nextjs-cache`: where the answer comes from, and so whether a request went past it.
 //!
-//! **That it failed** an app of React can say in a body alone, where its head had left by then: a server component that throws is a row `9:E{"digest":"1245851783"}` of `text/x-component` under a status of 200; a part
-//! of an HTML page that throws after the first part has left is a mark for the browser to try it again. A page that was
-//! made so is no success, and takes the place of none. A redirect and a 404 are rows of the same form, but content: their
-//! digests are words, an error's is a number.
+//! **That it failed** an app of React can say in a body alone, where its head had left by then: a server component that throws
+//! is a row `9:E{"digest":"1245851783"}` of `text/x-component` under a status of 200; a part of an HTML page that throws after
+//! the first part has left is a mark for the browser to try it again. A page that was made so is no success, and takes the
+//! place of none. A redirect and a 404 are rows of the same form, but content: their digests are words, an error's is a number.
 
 use std::sync::LazyLock;
 

@@ -196,8 +196,8 @@ struct Batch {
     hot: Vec<Hot>,
 }
 
-/// A hot page that is to be regenerated. Neither the page itself, which may be evicted meanwhile, nor its key, which visitors make
-/// as long as they like: no budget knows of either.
+/// A hot page that is to be regenerated. Neither the page itself, which may be evicted meanwhile, nor its key, which visitors
+/// make as long as they like: no budget knows of either.
 #[derive(Debug)]
 struct Hot {
     /// The page's [`Page::id`].

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, thread, time::Duration};
 use coppice_sidecar::Sidecar;
 use http::Request;
 use rstest::rstest;
-use support::{Peer, run, settings};
+use support::{Peer, run, settings, soon};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -100,7 +100,7 @@ fn who_reads_nothing_has_little_held_for_them(#[case] one_connection: bool) {
             let running = run(Sidecar::bind(settings(app.await.unwrap())).unwrap());
             tell_sidecar.send(running.address).unwrap();
             for _ in 0..READERS {
-                stuck.recv().await.unwrap();
+                soon(stuck.recv()).await.unwrap();
             }
             drop(running);
         });

@@ -7,8 +7,8 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use coppice_cache::{
-    flights::UNSAFE_TTL, judge::Unstorable, ledger::Strategy, outcome::PassReason, routes::Routes,
-    time::Moment, verdict::Verdict,
+    config::Rule, flights::UNSAFE_TTL, judge::Unstorable, ledger::Strategy, outcome::PassReason,
+    routes::Routes, time::Moment, verdict::Verdict,
 };
 use coppice_sidecar::fetch::{Failure, Fallback, Fetched};
 use http_body_util::BodyExt;
@@ -201,6 +201,27 @@ async fn fetch_keeps_the_old_page_through_failures() {
         let visitor = rig.wait("/a", Some(page));
         rig.asked().await.answer(OK, "new").await;
         assert_eq!(body(soon(visitor).await.unwrap()).await.as_deref(), Some("new"));
+    }
+}
+
+/// Where the app decides, its errors may be stored: none takes the place of a page, whatever its size.
+#[tokio::test]
+async fn fetch_keeps_the_old_page_through_failures_that_may_be_stored() {
+    let decides = |rule: &mut Rule| (rule.revalidate, rule.max_body_bytes) = (None, 1000);
+    for size in [10, 5000] {
+        let mut rig = Rig::with(decides, Duration::from_secs(30)).await;
+        let fresh = "Cache-Control: max-age=600\r\n";
+        let visitor = rig.wait("/a", None);
+        rig.asked().await.answer(&format!("{OK}{fresh}"), "old").await;
+        body(soon(visitor).await.unwrap()).await;
+        let page = rig.stored("/a").await;
+        rig.purge(1, everything(), Strategy::Expire);
+        rig.look_up("/a");
+        let visitor = rig.wait("/a", Some(page.clone()));
+        let error = format!("500 Oops\r\n{fresh}");
+        rig.asked().await.answer(&error, &"x".repeat(size)).await;
+        let (served, why) = old(soon(visitor).await.unwrap());
+        assert!(served.is(&page) && why == Fallback::Failed, "{size}");
     }
 }
 

@@ -315,7 +315,7 @@ async fn a_page_that_is_not_one_to_store_is_not_asked_for_again() {
 
 /// It is within `maxBodyBytes`, and beyond what the store of 16 MiB can take.
 #[tokio::test]
-async fn a_page_that_is_too_large_for_the_store_is_not_asked_for_again() {
+async fn a_page_that_is_too_large_for_the_store_is_refused_before_it_is_read() {
     let mut large = route(&["/p"]);
     large.rules[0].max_body_bytes = 100 << 20;
     let mut scene = Scene::with(large).await;

@@ -323,6 +323,20 @@ async fn an_app_that_hangs_is_a_504_in_words() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_too_large_is_a_502_in_words() {
+    for (length, expected) in [(60_000, "HTTP/1.1 200"), (200_000, "HTTP/1.1 502")] {
+        let long = "x".repeat(length);
+        let app =
+            answering(move |_| format!("HTTP/1.1 200 OK\r\nX-Long: {long}\r\nContent-Length: 0\r\n\r\n"));
+        let answer = before(app.await)
+            .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+            .await;
+        assert!(answer.starts_with(expected), "{}", &answer[..100]);
+        assert_eq!(answer.contains("larger than 64 KiB"), length > 65_536);
+    }
+}
+
+#[tokio::test]
 async fn an_app_that_hangs_up_is_a_502_in_words() {
     let app = app(|mut peer| async move {
         peer.head().await;

@@ -8,7 +8,8 @@ use crate::{key::Key, ledger::Ledger, time::Moment};
 /// How long an app may be at work on a page that nobody waits for any more.
 const TTL: Duration = Duration::from_mins(10);
 
-/// By page, in whatever form it was asked for: an app with a cache of its own renders a page once for all of them.
+/// By page, in whatever form it was asked for: an app with a cache of its own renders a page once for all of them. And by its
+/// path on whatever host, by which alone such an app may know it; or not, so an answer to one host is none to the others.
 #[derive(Debug, Default)]
 pub(super) struct Asked(Lately<Since>);
 
@@ -29,27 +30,32 @@ impl Asked {
         key: &Key,
         ledger: &Ledger,
         now: Moment,
-        is_selected: impl FnOnce(u64) -> bool,
+        is_selected: impl Fn(u64) -> bool,
     ) -> bool {
-        let page = key.page();
-        let earlier = self.0.get(page, now).map(|(since, _)| since);
-        let since = earlier.unwrap_or(Since {
-            stamp: ledger.head(),
-            overtaken: false,
-        });
-        self.0.set(page, since, now + TTL);
-        since.overtaken || earlier.is_some_and(|since| is_selected(since.stamp))
+        let mut doubt = false;
+        for id in key.page() {
+            let earlier = self.0.get(id, now).map(|(since, _)| since);
+            doubt |= earlier.is_some_and(|since| since.overtaken || is_selected(since.stamp));
+            let now_first = Since {
+                stamp: ledger.head(),
+                overtaken: false,
+            };
+            self.0.set(id, earlier.unwrap_or(now_first), now + TTL);
+        }
+        doubt
     }
 
     /// There is an answer: what the app begins from now on is nothing that it began before.
     pub(super) fn answered(&mut self, key: &Key) {
-        self.0.remove(key.page());
+        key.page().into_iter().for_each(|id| self.0.remove(id));
     }
 
     /// An unsafe request to the page succeeded.
     pub(super) fn overtake(&mut self, key: &Key) {
-        if let Some(since) = self.0.value(key.page()) {
-            since.overtaken = true;
+        for id in key.page() {
+            if let Some(since) = self.0.value(id) {
+                since.overtaken = true;
+            }
         }
     }
 

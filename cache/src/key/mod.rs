@@ -308,14 +308,15 @@ impl Key {
         self.has_url_of(page) || of_site && (but_for_rsc() || is_data())
     }
 
-    /// The same for all forms of a page ([`Key::is_form_of`]), whatever their query, and on whatever host and by whatever
-    /// scheme they are asked for: an app with a cache of its own may know a page by its path alone.
-    pub(crate) fn page(&self) -> u64 {
+    /// The same for all forms of a page ([`Key::is_form_of`]), whatever their query; and the same for all of them on whatever
+    /// host and by whatever scheme.
+    pub(crate) fn page(&self) -> [u64; 2] {
         let of_data = path::data_path(self.path());
         let path: Vec<_> = path::segments(of_data.as_deref().unwrap_or(self.path()))
             .map(path::decode)
             .collect();
-        seed().hash_one(path)
+        let of_site = (self.scheme(), self.host(), &path, self.forwarded_host());
+        [seed().hash_one(of_site), seed().hash_one(&path)]
     }
 
     /// The same for all keys of one URL ([`Key::has_url_of`]), and with hardly any doubt for no others in this process.

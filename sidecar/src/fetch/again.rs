@@ -49,7 +49,7 @@ pub(super) fn ask_again(fetcher: Fetcher, key: Arc<Key>) {
             }
             // When its turn comes: after a start there may be many of them.
             let ended = fetcher.prerender(&key).await;
-            if ended.is_ok_and(|ended| ended.outcome == Regenerated::Gone) {
+            if ended.is_ok_and(|ended| matches!(ended.outcome, Regenerated::Gone | Regenerated::Refused)) {
                 break;
             }
         }

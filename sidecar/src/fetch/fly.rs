@@ -27,7 +27,8 @@ use super::{
 };
 use crate::body::Body;
 
-/// What a flight takes beside key, headers and body: its task, its connection and the buffers of that, in bytes.
+/// What a flight takes beside key, headers and body, in bytes: its task, its connection and the buffers of that, but for what
+/// is read of a large body ahead of the tee.
 const BOOKKEEPING: u64 = 16 << 10;
 
 /// Flies: a task of its own, since a flight belongs to no visitor.
@@ -121,12 +122,12 @@ impl Pilot {
                     }
                     return self.refuse(reason);
                 }
-                Judgement::Store(_) if self.is_too_large(&body) => {
-                    return self.refuse(Unstorable::TooLarge);
-                }
-                // A failure that may be stored takes the place of no page that is better than that.
+                // A failure that may be stored takes the place of no page that is better than that, whatever its size.
                 Judgement::Store(_) if head.status.is_server_error() && self.has_better() => {
                     return self.share(head.status, head.headers, body).await;
+                }
+                Judgement::Store(_) if self.is_too_large(&body) => {
+                    return self.refuse(Unstorable::TooLarge);
                 }
                 Judgement::Store(storable) => {
                     return self

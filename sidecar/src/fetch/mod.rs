@@ -38,7 +38,7 @@ use coppice_cache::{
 };
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::{
     again::Again,
@@ -59,6 +59,8 @@ const OLD_PAGE_AFTER: Duration = Duration::from_secs(10);
 
 /// No larger key is held for a while where no budget knows of it, in bytes: visitors make them as long as they like.
 const LARGEST_HELD: usize = 4 << 10;
+/// So many unsafe requests wait at a time before they count.
+const WAITERS: usize = 1024;
 
 /// Everything that has to do with new pages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -80,6 +82,8 @@ struct Shared {
     regenerations: NonZeroU16,
     compressor: Compressor,
     again: Again,
+    /// Unsafe requests that wait for others of their URL, at most [`WAITERS`].
+    waiters: Arc<Semaphore>,
 }
 
 /// What came of waiting for a new page.
@@ -245,6 +249,7 @@ impl Fetcher {
                 regenerations,
                 compressor: Compressor::default(),
                 again: Again::default(),
+                waiters: Arc::new(Semaphore::new(WAITERS)),
             }),
         }
     }
@@ -342,17 +347,21 @@ impl Fetcher {
     /// that a client that writes all the time does not switch the cache off. What it wrote shows within that time.
     pub fn invalidate(&self, lookup: &Lookup) {
         let now = self.shared.clock.now();
-        let overtaking = self.shared.flights.lock().overtake(&lookup.key, now);
+        let is_small = lookup.key.weight() <= LARGEST_HELD;
+        let waiter = is_small.then(|| self.shared.waiters.clone().try_acquire_owned().ok());
+        let waiter = waiter.flatten();
+        let overtaking = (self.shared.flights.lock()).overtake(&lookup.key, now, waiter.is_none());
         match overtaking {
-            Overtaking::At(until) if lookup.key.weight() <= LARGEST_HELD => {
+            Overtaking::At(until) => {
                 let (fetcher, lookup) = (self.clone(), lookup.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(until.since(now)).await;
+                    drop(waiter);
                     fetcher.invalidate(&lookup);
                 });
             }
             // Without the lock: it may be a walk over many pages. What lands meanwhile was asked for after the request.
-            Overtaking::Now | Overtaking::At(_) => self.shared.store.invalidate(&lookup.key, &lookup.plan),
+            Overtaking::Now => self.shared.store.invalidate(&lookup.key, &lookup.plan),
             Overtaking::Awaited => {}
         }
     }

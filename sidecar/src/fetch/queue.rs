@@ -123,7 +123,7 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Somebody who counts is waiting for the jobs with `told`, and hands in few at a time: those stay. False: there are no
+    /// Somebody is waiting for the jobs with `told`, and hands in few at a time, or small ones: those stay. False: there are no
     /// others.
     fn drop_coldest(&mut self) -> bool {
         let unheard = self.waiting.values().filter(|job| job.told.is_empty());

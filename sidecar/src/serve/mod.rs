@@ -77,7 +77,7 @@ pub struct Limits {
     pub user_timeout: Duration,
     /// Concurrent requests on one HTTP/2 connection.
     pub streams: u32,
-    /// How long the app may take to begin an answer that is only passed through.
+    /// How long the app may take to begin an answer that is only passed through; not to a call of gRPC, which says so itself.
     pub patience: Duration,
     /// How long requests in hand have once the sidecar has stopped accepting.
     pub drain: Duration,

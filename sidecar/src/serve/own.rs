@@ -50,6 +50,7 @@ pub fn no_answer(error: &UpstreamError) -> Response<Body> {
         UpstreamError::ConnectTimeout { .. } => "it did not take the connection in time",
         UpstreamError::Timeout { .. } => "it took the request and did not begin to answer in time",
         UpstreamError::Closed { .. } => "it closed the connection without an answer",
+        UpstreamError::Head { .. } => "the head of its answer is larger than 64 KiB",
         UpstreamError::Broken { .. } => "what it sent is no HTTP answer",
         UpstreamError::Coded { .. } => "its answer has a transfer coding that is not understood here",
         UpstreamError::Upload => {

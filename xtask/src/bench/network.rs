@@ -21,15 +21,16 @@ const WANTED: [&str; 2] = ["cubic", "reno"];
 /// Moves this thread, and with it all that it starts from now on, into a network of its own. What became of that, in a
 /// sentence: where it is not allowed, the machine's network is measured, and its reader has to know.
 pub(super) fn enter() -> String {
-    let entered = make();
+    let place = match make() {
+        Ok(()) => {
+            // Where none may be chosen it is the machine's.
+            let _ = WANTED.iter().find(|wanted| fs::write(CONGESTION, wanted).is_ok());
+            "a network of its own".to_owned()
+        }
+        Err(error) => format!("the machine, since there is no network of its own ({error:#})"),
+    };
     let congestion = fs::read_to_string(CONGESTION).unwrap_or_default();
-    let congestion = congestion.trim();
-    match entered {
-        Ok(()) => format!("loopback of a network of its own, with {congestion} as congestion control"),
-        Err(error) => format!(
-            "loopback of the machine, with {congestion} as congestion control (no network of its own: {error:#})"
-        ),
-    }
+    format!("loopback of {place}; congestion control: {}", congestion.trim())
 }
 
 fn make() -> Result<()> {
@@ -37,11 +38,7 @@ fn make() -> Result<()> {
     let namespace = File::open(&name.path).context("failed to open the network namespace")?;
     capture(process::command("ip").args(["-n", &name.text, "link", "set", "lo", "up"]))?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        .context("failed to enter the network namespace")?;
-    WANTED
-        .into_iter()
-        .find_map(|wanted| fs::write(CONGESTION, wanted).ok())
-        .context("the network namespace has the machine's congestion control")
+        .context("failed to enter the network namespace")
 }
 
 /// What the namespace is called until somebody is in it: from then on it lives as long as its processes.

@@ -33,12 +33,11 @@ const CLUSTER: [Program; 9] = [
 ];
 
 /// What is measured beside the sidecar, and what measures.
-const BENCH: [Program; 5] = [
+const BENCH: [Program; 4] = [
     program("nginx", "nginx-light"),
     program("varnishd", "varnish"),
     program("wrk", "wrk"),
     program("taskset", "util-linux"),
-    program("ip", "iproute2"),
 ];
 
 /// What visits a program that is to be trained, over HTTP/1.1 and HTTP/2.

@@ -59,6 +59,12 @@ pub enum UpstreamError {
         /// What hyper said.
         source: Arc<hyper::Error>,
     },
+    /// The head of its answer is larger than what is read of one.
+    #[error("{app} answered with a head of more than 64 KiB")]
+    Head {
+        /// The app's address.
+        app: Arc<str>,
+    },
     /// Its answer has a transfer coding that says something and that nobody here takes off.
     #[error("{app} answered with a transfer coding that is not understood: only chunked, once, is")]
     Coded {
@@ -81,6 +87,7 @@ impl UpstreamError {
             Self::Timeout { .. } => "timeout",
             Self::Closed { .. } => "closed",
             Self::Broken { .. } => "broken",
+            Self::Head { .. } => "head-too-large",
             Self::Coded { .. } => "coded",
             Self::Upload => "upload",
         }

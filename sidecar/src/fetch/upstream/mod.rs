@@ -48,8 +48,8 @@ use crate::{body::Body, hop};
 pub const IDLE: Duration = Duration::from_secs(4);
 /// Bounds looking up and connecting.
 pub const CONNECT: Duration = Duration::from_secs(5);
-/// What is read of an answer ahead of who reads it, in bytes; no head is larger. Of an answer that passes through to somebody who
-/// is slow it is held for as long as that takes, and nobody accounts for it.
+/// What is read of an answer ahead of who reads it, in bytes; no head is larger. Of an answer that passes through to somebody
+/// who is slow it is held for as long as that takes, and nobody accounts for it.
 const AHEAD: usize = 64 << 10;
 
 /// The app and the connections to it. Cheap to clone.
@@ -83,7 +83,7 @@ impl Upstream {
     }
 
     /// Sends a request and returns when the answer's head is there; `timeout` bounds the time from the last byte of
-    /// the request's body that moved, or from now, to the answer's first, over all tries. Dropping the future, or the
+    /// the request's body that moved, or from now, to the answer's first, over all tries; over HTTP/2 that to a connection. Dropping the future, or the
     /// answer's body before its end, closes the connection, so that the app learns that nobody waits.
     ///
     /// `request` is in origin form with a `Host`, free of hop-by-hop fields; a request of HTTP/2 goes over HTTP/2. It is
@@ -234,8 +234,8 @@ impl Upstream {
         Ok(stream)
     }
 
-    /// The patience is for a place on a connection alone: a call of gRPC may have nothing to say for as long as it likes, who
-    /// makes it says how long, and pings find out whether the app is there.
+    /// The patience is for a place on a connection alone: a call of gRPC may have nothing to say for as long as it likes, or
+    /// wait until the app takes another, who makes it says how long, and pings find out whether the app is there.
     async fn send_h2(
         &self,
         mut request: Box<Request<Body>>,
@@ -315,6 +315,11 @@ impl Upstream {
             });
         if reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
             return self.closed();
+        }
+        if error.is_parse_too_large() {
+            return UpstreamError::Head {
+                app: self.app.clone(),
+            };
         }
         UpstreamError::Broken {
             app: self.app.clone(),

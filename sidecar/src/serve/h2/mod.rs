@@ -35,7 +35,8 @@ use self::signs::{Heard, Signs};
 use super::{Limits, socket::Exchanges, unless};
 use crate::site::Site;
 
-/// Bytes of a request's body that a visitor may send ahead. One that the app does not take leaves the others' room alone.
+/// Bytes of a request's body that a visitor may send ahead: up to sixteen that the app does not take leave room for others, and
+/// nobody accounts for more.
 const WINDOW: u32 = 64 << 10;
 /// The same for all requests of a connection.
 const WINDOWS: u32 = 1 << 20;
