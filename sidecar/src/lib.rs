@@ -62,6 +62,11 @@ use crate::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// A connection on which nothing has been said for so long is asked whether anybody is there.
+const KEEPALIVE: socket2::TcpKeepalive = socket2::TcpKeepalive::new()
+    .with_time(Duration::from_mins(1))
+    .with_interval(Duration::from_secs(20));
+
 /// More threads than this gain nothing for one app and cost memory on large nodes.
 const MAX_THREADS: usize = 8;
 
@@ -253,7 +258,10 @@ fn bind(
         )?;
         // A restarted sidecar takes its port over from connections that are still closing.
         socket.set_reuse_address(true)?;
-        // What is accepted takes it over. A socket that refuses it still works; other systems do not know it.
+        // What is accepted takes it over. Who has vanished while nothing was to be written is found by it: a quiet WebSocket,
+        // which the app would have found so itself.
+        let _ = socket.set_tcp_keepalive(&KEEPALIVE);
+        // The same. A socket that refuses it still works; other systems do not know it.
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_user_timeout(Some(user_timeout));
         #[cfg(not(target_os = "linux"))]
@@ -268,4 +276,21 @@ fn bind(
         purpose,
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_vanishes_is_asked_whether_anybody_is_there() {
+        let listener = bind(([127, 0, 0, 1], 0).into(), "visitors", Duration::from_secs(1)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let visitor = std::net::TcpStream::connect(address).expect("a connection");
+        listener.set_nonblocking(false).expect("a listener that waits");
+        let (accepted, _) = listener.accept().expect("a visitor");
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.keepalive().expect("a socket"));
+        drop(visitor);
+    }
 }

@@ -1,4 +1,5 @@
-//! Pages that are fetched before a visitor asks: when a sidecar starts, and when an entry appears.
+//! Pages that are fetched before a visitor asks: when a sidecar starts or starts anew, and when an entry appears or its rule makes
+//! another page of it.
 //!
 //! ```text
 //! set(routes) ──► entries that were not there before ──► a task each ──► the regenerations' queue, behind all of them
@@ -8,13 +9,12 @@
 //!
 //! Nothing waits for any of it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use coppice_cache::{key::Key, routes::Routes};
+use coppice_cache::{
+    key::Key,
+    routes::{Owner, Plan, Routes},
+};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
@@ -34,8 +34,17 @@ pub struct Prerenderer {
     work: Work,
     /// The port that visitors of `localhost` name: in `coppice dev`.
     port: Option<u16>,
-    /// What is listed now, each with its task.
-    listed: Arc<Mutex<HashMap<Arc<Key>, AbortOnDropHandle<()>>>>,
+    /// What is listed now.
+    listed: Arc<Mutex<HashMap<Arc<Key>, Listed>>>,
+}
+
+/// An entry.
+#[derive(Debug)]
+struct Listed {
+    /// What its page would be stored under. Under something else it is another page.
+    owner: Arc<Owner>,
+    app_decides: bool,
+    _task: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,15 +66,30 @@ impl Prerenderer {
 
     /// These routes are in force now: what they list and their predecessors did not is fetched.
     pub fn set(&self, routes: &Routes) {
-        let entries = routes.plans().iter().flat_map(|plan| plan.prerender());
-        let keys: HashSet<_> = entries.map(|entry| entry.key(self.port)).collect();
+        let plans = routes.plans().iter().filter(|plan| plan.passes().is_none());
+        let entries = plans.flat_map(|plan| plan.prerender().iter().map(move |entry| (plan, entry)));
+        let wanted: HashMap<_, _> = entries
+            .map(|(plan, entry)| (entry.key(self.port), plan))
+            .collect();
         let mut listed = self.listed.lock();
-        listed.retain(|key, _| keys.contains(key));
-        for key in keys {
-            listed.entry(key).or_insert_with_key(|key| {
-                AbortOnDropHandle::new(tokio::spawn(self.work.clone().fetch(key.clone())))
+        listed.retain(|key, was| {
+            let is_as_before =
+                |plan: &&Arc<Plan>| *plan.owner == *was.owner && plan.app_decides() == was.app_decides;
+            wanted.get(key).is_some_and(is_as_before)
+        });
+        for (key, plan) in wanted {
+            listed.entry(key).or_insert_with_key(|key| Listed {
+                owner: plan.owner.clone(),
+                app_decides: plan.app_decides(),
+                _task: AbortOnDropHandle::new(tokio::spawn(self.work.clone().fetch(key.clone()))),
             });
         }
+    }
+
+    /// Nothing of what was fetched is there any more: all of it is fetched anew.
+    pub fn again(&self, routes: &Routes) {
+        self.listed.lock().clear();
+        self.set(routes);
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -167,4 +168,60 @@ async fn grpc_that_streams_does_not_hold_others_up() {
     }
     assert_eq!(connections.load(Ordering::Relaxed), 2);
     drop(open);
+}
+
+/// Messages of some bytes, each in a frame of its own, are more to hold than their bytes: no reason to end all calls.
+#[tokio::test]
+async fn grpc_of_small_messages_that_nobody_reads_does_not_end_others() {
+    const CALLS: usize = 20;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (listener, address) = support::port().await;
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut app = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut answer))) = app.accept().await {
+                    let mut body = answer.send_response(Response::new(()), false).unwrap();
+                    if request.uri().path() == "/small" {
+                        body.send_data("xx".into(), true).unwrap();
+                        continue;
+                    }
+                    tokio::spawn(async move {
+                        loop {
+                            body.reserve_capacity(5);
+                            let Some(Ok(_)) = poll_fn(|cx| body.poll_capacity(cx)).await else {
+                                return;
+                            };
+                            if body.send_data("event".into(), false).is_err() {
+                                return;
+                            }
+                        }
+                    });
+                }
+            });
+        }
+    });
+    let sidecar = before(address);
+    let mut closed = h2::client::Builder::new();
+    closed.initial_window_size(0);
+    let mut idler = sidecar.streams(&closed).await;
+    let mut unread = Vec::new();
+    for _ in 0..CALLS {
+        let answer = idler.send_request(call("/events", ()), true).unwrap().0;
+        unread.push(soon(answer).await.unwrap().into_body());
+    }
+    // All that may be ahead is.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut sender = sidecar.h2().await;
+    let response = soon(sender.send_request(call("/small", String::new())))
+        .await
+        .unwrap();
+    let body = soon(response.into_body().collect()).await.unwrap();
+    assert_eq!(body.to_bytes(), "xx");
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    for body in &mut unread {
+        assert!(futures::poll!(Box::pin(body.data())).is_pending(), "it goes on");
+    }
 }

@@ -284,6 +284,23 @@ async fn pages_are_fetched_before_a_visitor_asks() {
 }
 
 #[tokio::test]
+async fn pages_are_fetched_when_their_rule_stores_them_and_anew_when_all_is_gone() {
+    let mut suspended = route(&["/p"]);
+    suspended.suspend = true;
+    let mut scene = Scene::with(suspended).await;
+    assert!(scene.app.is_idle());
+    scene.configure(route(&["/p"])).await;
+    scene.app.asked().await.page("early").await;
+    scene.hit("/p").await;
+    // Under other tags it is another page; under the same it is not.
+    scene.configure(route(&["/p"])).await;
+    assert!(scene.app.is_idle());
+    scene.stream.say(Say::Reset(pb::Reset {})).await;
+    scene.app.asked().await.page("again").await;
+    scene.hit("/p").await;
+}
+
+#[tokio::test]
 async fn an_app_that_is_not_up_is_asked_again() {
     let mut scene = Scene::with(route(&["/p"])).await;
     scene

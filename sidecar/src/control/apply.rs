@@ -85,6 +85,7 @@ impl Engine {
     pub(super) fn reset(&self) {
         self.metrics.resets.inc();
         self.fetcher.reset();
+        self.prerenderer.again(&self.routes.load());
     }
 }
 

@@ -44,6 +44,7 @@ use tokio::{
 };
 
 use self::{
+    answer::{CACHE_STATUS, X_COPPICE_CACHE},
     interim::{Interim, Way},
     preface::Begins,
     socket::{Exchanges, Socket},
@@ -291,7 +292,13 @@ impl Answered {
 /// While the sidecar leaves, the app may have left already: what it cannot give is not its failure but the pod's end.
 fn leave(response: &mut Response<Body>) {
     if response.status() == StatusCode::BAD_GATEWAY && response.extensions().get::<own::Own>().is_some() {
+        let headers = std::mem::take(response.headers_mut());
         *response = own::leaving();
+        for name in [X_COPPICE_CACHE, CACHE_STATUS] {
+            let said = headers.get_all(&name).iter();
+            let said: Vec<_> = said.map(|value| (name.clone(), value.clone())).collect();
+            response.headers_mut().extend(said);
+        }
     }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();

@@ -46,6 +46,8 @@ struct Counts {
     open: AtomicUsize,
     /// The last request has a body, which the visitor may still be sending.
     uploads: AtomicBool,
+    /// The connection ends in good order while the visitor may still read, and says so: in windows and pings of HTTP/2.
+    reads_aloud: AtomicBool,
     /// An answer ends with the connection.
     last: AtomicBool,
     /// All of that answer's body is there.
@@ -75,8 +77,17 @@ impl Exchanges {
         self.0.open.load(Ordering::Relaxed) > 0
     }
 
+    /// The connection of HTTP/2 ends when they have, and the visitor may still be reading them.
+    pub(super) fn end_while_read(&self) {
+        self.0.reads_aloud.store(true, Ordering::Relaxed);
+    }
+
     fn upload(&self) -> bool {
         self.0.uploads.load(Ordering::Relaxed)
+    }
+
+    fn read_aloud(&self) -> bool {
+        self.0.reads_aloud.load(Ordering::Relaxed)
     }
 
     fn end_with_connection(&self) -> bool {
@@ -146,8 +157,8 @@ pub struct Socket<S: Reset> {
     wrote: bool,
     /// There is more to write than the visitor has taken yet.
     stalled: bool,
-    /// Until when what the visitor still sends is thrown away.
-    lingers: Option<Pin<Box<Sleep>>>,
+    /// Until when what the visitor still sends is thrown away, and until when at most.
+    lingers: Option<(Pin<Box<Sleep>>, Instant)>,
     /// The visitor has been sent all, and its end.
     is_shut: bool,
 }
@@ -242,14 +253,21 @@ impl<S: AsyncWrite + Reset + Unpin> Socket<S> {
 impl<S: AsyncRead + Reset + Unpin> Socket<S> {
     /// A socket that is closed with something unread, or to which something is sent then, resets the connection; and the
     /// visitor, who may still be sending a body that was answered early, may never see the answer (RFC 9112 section 9.6).
+    /// Who speaks HTTP/2 sends something for as long as it reads, and has its time anew with that, unless the drain ends.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let lingers = (self.lingers).get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let reads_aloud = self.exchanges.read_aloud();
+        let limit = self.limit;
+        let (lingers, last) = (self.lingers)
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), Instant::now() + limit));
         let mut space = [MaybeUninit::uninit(); SMALL];
         while lingers.as_mut().poll(cx).is_pending() {
             let mut unread = ReadBuf::uninit(&mut space);
             let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut unread));
             if read.is_err() || unread.filled().is_empty() {
                 break;
+            }
+            if reads_aloud {
+                lingers.as_mut().reset((Instant::now() + LINGER).min(*last));
             }
         }
         Poll::Ready(())
@@ -278,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Reset + Unpin> AsyncWrite for Socket<S> {
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
             this.is_shut = true;
         }
-        if this.exchanges.upload() {
+        if this.exchanges.upload() || this.exchanges.read_aloud() {
             ready!(this.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

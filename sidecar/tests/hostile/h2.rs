@@ -1,8 +1,10 @@
 //! HTTP/2 in the clear, frame by frame: floods that cost the sender nothing, and requests that HTTP/1.1 could not even say.
 
+use std::time::Duration;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{
@@ -19,6 +21,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -83,7 +86,10 @@ struct Client {
 
 impl Client {
     async fn connect(world: &World, settings: &[u8]) -> Self {
-        let mut stream = TcpStream::connect(world.sidecar.address).await.unwrap();
+        Self::over(TcpStream::connect(world.sidecar.address).await.unwrap(), settings).await
+    }
+
+    async fn over(mut stream: TcpStream, settings: &[u8]) -> Self {
         let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         hello.extend(frame(SETTINGS, 0, 0, settings));
         stream.write_all(&hello).await.unwrap();
@@ -286,6 +292,52 @@ async fn h2_who_opens_no_window_holds_only_a_connection() {
         world.site.metrics.connections.get() == 0
     })
     .await;
+}
+
+/// What the kernel has yet to send is lost where a visitor says something to a socket that is closed, as this one does while it
+/// reads.
+#[tokio::test]
+async fn h2_who_reads_slowly_while_the_sidecar_leaves_gets_all() {
+    // More than the system holds on a connection.
+    const LENGTH: usize = 12 << 20;
+    let page = "x".repeat(LENGTH);
+    let world = World::within(
+        64 << 20,
+        move |_| format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n{page}"),
+        |_| (),
+    )
+    .await;
+    world.get("/large", "").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let stream = socket.connect(world.sidecar.address).await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    let window = (1_u32 << 30).to_be_bytes();
+    let mut client = Client::over(stream, &[&[0, 4], &window[..]].concat()).await;
+    client.say(&frame(WINDOW_UPDATE, 0, 0, &window)).await;
+    let ask = frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/large"));
+    client.say(&ask).await;
+    let mut got = 0;
+    while let Some(next) = client.next().await {
+        match next.kind {
+            HEADERS => {
+                world.sidecar.told.cancel();
+                until("it stops accepting", async || {
+                    TcpStream::connect(world.sidecar.address).await.is_err()
+                })
+                .await;
+            }
+            DATA => got += next.payload.len(),
+            // The sidecar's, before it closes.
+            PING if next.payload != [0; 8] => {
+                client.say(&frame(PING, ACK, 0, &next.payload)).await;
+            }
+            _ => {}
+        }
+        client.say(&frame(PING, 0, 0, &[0; 8])).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(got, LENGTH);
 }
 
 /// Requests that would be two, or another one, once they are written as HTTP/1.1.

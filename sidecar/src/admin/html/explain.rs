@@ -236,11 +236,11 @@ fn stored_page(html: &mut String, stored: &Stored) -> fmt::Result {
                 .to_string(),
             ),
             (
-                "The app failed",
+                "The last try",
                 Maybe(
                     page.retry_seconds
-                        .map(|seconds| format!("and is asked again in {}", Span(seconds))),
-                    "no",
+                        .map(|seconds| format!("brought none; the app is asked again in {}", Span(seconds))),
+                    "brought it",
                 )
                 .to_string(),
             ),

@@ -154,7 +154,7 @@ fn pages(html: &mut String, state: &State) -> fmt::Result {
 
 fn page_row(table: &mut Table<'_, 9>, page: &PageState) -> fmt::Result {
     let due = match (page.purged, page.retry_seconds) {
-        (_, Some(seconds)) => format!("the app failed; again in {}", Span(seconds)),
+        (_, Some(seconds)) => format!("the app gave none; again in {}", Span(seconds)),
         (Some(strategy), None) => format!("purged ({strategy})"),
         (None, None) => Due(page.next_revalidation_seconds).to_string(),
     };

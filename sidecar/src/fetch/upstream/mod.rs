@@ -52,6 +52,9 @@ pub const CONNECT: Duration = Duration::from_secs(5);
 /// who is slow it is held for as long as that takes, and nobody accounts for it.
 const AHEAD: usize = 64 << 10;
 
+/// The same of a stream of HTTP/2. Less, since a window full of small frames is many times its size in memory.
+const STREAM_AHEAD: u32 = 16 << 10;
+
 /// The app and the connections to it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -270,9 +273,10 @@ impl Upstream {
         let stream = self.dial(patience).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            // A stream that nobody reads takes nothing of what the others have.
-            .initial_stream_window_size(AHEAD as u32)
-            .initial_connection_window_size((shared::STREAMS * AHEAD) as u32)
+            // A stream that nobody reads takes nothing of what the others have: its own window alone bounds it. Nor does one
+            // of small frames, whose cost `h2` bounds by half of the connection's window, and ends all of it beyond.
+            .initial_stream_window_size(STREAM_AHEAD)
+            .initial_connection_window_size(i32::MAX as u32)
             .keep_alive_interval(Duration::from_secs(30))
             .handshake(TokioIo::new(stream))
             .await

@@ -18,7 +18,7 @@ use crate::{
 
 /// Requests at a time on one connection. RFC 9113 section 6.5.2 recommends that no peer takes fewer; and of more than the app
 /// takes, one would wait for a stream, and all that come later behind it.
-pub(super) const STREAMS: usize = 100;
+const STREAMS: usize = 100;
 
 /// The open connections, each as a place that nobody takes. The lock is held while one is dialled, so that it is dialled once.
 #[derive(Debug, Default)]

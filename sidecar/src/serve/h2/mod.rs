@@ -39,7 +39,10 @@ use crate::site::Site;
 /// nobody accounts for more.
 const WINDOW: u32 = 64 << 10;
 /// The same for all requests of a connection.
-const WINDOWS: u32 = 1 << 20;
+const WINDOWS: u32 = 17 * WINDOW;
+/// What small frames may cost that the app has not taken yet, as `h2` reckons: up to 256 each, which is about their memory.
+/// Beyond it the connection ends for all who share it, so it is what sixteen windows full of messages of 28 bytes cost.
+const FRAMES: usize = 8 << 20;
 /// Bytes of an answer that wait for the connection: of each stream, and nobody accounts for them.
 const SEND_BUFFER: usize = 64 << 10;
 /// Streams that a visitor may have us reset by what it does wrong.
@@ -79,6 +82,7 @@ where
     if let Some(ended) = unless(&drain.closing, pin!(poll_fn(|cx| serving.poll(cx)))).await {
         return ended;
     }
+    peer.exchanges.end_while_read();
     serving.connection.graceful_shutdown();
     let ended = unless(&drain.ended, pin!(poll_fn(|cx| serving.poll(cx)))).await;
     ended.unwrap_or(Ok(()))
@@ -90,6 +94,7 @@ fn builder(limits: &Limits) -> Builder {
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOWS)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(FRAMES)
         .max_local_error_reset_streams(Some(ERROR_RESETS))
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
