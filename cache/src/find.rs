@@ -1,7 +1,5 @@
 //! What is stored for a visitor, whose variant is known as far as anything has shown what `Vary` names.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 
 use crate::{
@@ -22,7 +20,7 @@ pub const NARROWINGS: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub struct Shelves<'a, N> {
     /// The pages.
-    pub store: &'a Arc<Store>,
+    pub store: &'a Store,
     /// What they are checked with.
     pub ledger: &'a Ledger,
     /// What an answer that was not kept has taught of the variants behind a key:

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{before, settings, soon, start};
+use tokio::net::TcpStream;
 
 /// An app that answers each call by this; where it is.
 async fn app<F, B>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static) -> String
@@ -41,6 +42,23 @@ where
         }
     });
     address
+}
+
+/// An app that serves each connection by this; where it is, and how many it has had.
+async fn counted<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> (String, Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (listener, address) = support::port().await;
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(serve(stream));
+        }
+    });
+    (address, connections)
 }
 
 fn call<B>(path: &str, body: B) -> Request<B> {
@@ -129,27 +147,20 @@ async fn grpc_that_nobody_reads_does_not_hold_others_up() {
 #[tokio::test]
 async fn grpc_that_streams_does_not_hold_others_up() {
     const STREAMS: usize = 100;
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (listener, address) = support::port().await;
-    let count = connections.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(async move {
-                let mut app = h2::server::Builder::new()
-                    .max_concurrent_streams(STREAMS as u32)
-                    .handshake::<_, Bytes>(stream)
-                    .await
-                    .unwrap();
-                let mut streaming = Vec::new();
-                while let Some(Ok((request, mut answer))) = app.accept().await {
-                    let streams = request.uri().path() == "/stream";
-                    let body = answer.send_response(Response::new(()), !streams).unwrap();
-                    streaming.push((request, body));
-                }
-            });
+    let (address, connections) = counted(|stream| async move {
+        let mut app = h2::server::Builder::new()
+            .max_concurrent_streams(STREAMS as u32)
+            .handshake::<_, Bytes>(stream)
+            .await
+            .unwrap();
+        let mut streaming = Vec::new();
+        while let Some(Ok((request, mut answer))) = app.accept().await {
+            let streams = request.uri().path() == "/stream";
+            let body = answer.send_response(Response::new(()), !streams).unwrap();
+            streaming.push((request, body));
         }
-    });
+    })
+    .await;
     let sidecar = before(address);
     let mut visitor = sidecar.streams(&h2::client::Builder::new()).await;
     let mut ask = async |path: &str| {
@@ -174,35 +185,28 @@ async fn grpc_that_streams_does_not_hold_others_up() {
 #[tokio::test]
 async fn grpc_of_small_messages_that_nobody_reads_does_not_end_others() {
     const CALLS: usize = 20;
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (listener, address) = support::port().await;
-    let count = connections.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
+    let (address, connections) = counted(|stream| async move {
+        let mut app = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut answer))) = app.accept().await {
+            let mut body = answer.send_response(Response::new(()), false).unwrap();
+            if request.uri().path() == "/small" {
+                body.send_data("xx".into(), true).unwrap();
+                continue;
+            }
             tokio::spawn(async move {
-                let mut app = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((request, mut answer))) = app.accept().await {
-                    let mut body = answer.send_response(Response::new(()), false).unwrap();
-                    if request.uri().path() == "/small" {
-                        body.send_data("xx".into(), true).unwrap();
-                        continue;
+                loop {
+                    body.reserve_capacity(5);
+                    let Some(Ok(_)) = poll_fn(|cx| body.poll_capacity(cx)).await else {
+                        return;
+                    };
+                    if body.send_data("event".into(), false).is_err() {
+                        return;
                     }
-                    tokio::spawn(async move {
-                        loop {
-                            body.reserve_capacity(5);
-                            let Some(Ok(_)) = poll_fn(|cx| body.poll_capacity(cx)).await else {
-                                return;
-                            };
-                            if body.send_data("event".into(), false).is_err() {
-                                return;
-                            }
-                        }
-                    });
                 }
             });
         }
-    });
+    })
+    .await;
     let sidecar = before(address);
     let mut closed = h2::client::Builder::new();
     closed.initial_window_size(0);

@@ -18,6 +18,7 @@ mod demo;
 mod generate;
 mod images;
 mod install;
+mod netns;
 mod paths;
 mod process;
 mod soak;

@@ -4,13 +4,10 @@
 //! that is most of what a large answer costs, and differs from minute to minute; who is measured has no part in it.
 
 use std::fs;
-use std::fs::File;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use anyhow::Result;
 
+use crate::netns;
 use crate::process::{self, capture};
 
 /// How the connections of this network decide how much may be under way.
@@ -34,29 +31,17 @@ pub(super) fn enter() -> String {
 }
 
 fn make() -> Result<()> {
-    let name = Name::new(format!("coppice-bench-{}", std::process::id()))?;
-    let namespace = File::open(&name.path).context("failed to open the network namespace")?;
-    capture(process::command("ip").args(["-n", &name.text, "link", "set", "lo", "up"]))?;
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        .context("failed to enter the network namespace")
+    let name = Name(format!("coppice-bench-{}", std::process::id()));
+    netns::add(&name.0)?;
+    capture(process::command("ip").args(["-n", &name.0, "link", "set", "lo", "up"]))?;
+    netns::enter(&name.0)
 }
 
 /// What the namespace is called until somebody is in it: from then on it lives as long as its processes.
-struct Name {
-    text: String,
-    path: PathBuf,
-}
-
-impl Name {
-    fn new(text: String) -> Result<Self> {
-        capture(process::command("ip").args(["netns", "add", &text]))?;
-        let path = Path::new("/run/netns").join(&text);
-        Ok(Self { text, path })
-    }
-}
+struct Name(String);
 
 impl Drop for Name {
     fn drop(&mut self) {
-        let _ = capture(process::command("ip").args(["netns", "del", &self.text]));
+        netns::delete(&self.0);
     }
 }

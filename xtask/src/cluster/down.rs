@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use super::state::{Component, Run, kill};
 use super::{cgroup, files, netns, up};
+use crate::netns as names;
 use crate::process::{capture, command};
 
 /// Ends the cluster, half-started ones too.
@@ -42,11 +43,11 @@ pub(super) fn end(run: &Run) -> Result<()> {
 
     unmount_below(run)?;
     for name in namespaces {
-        netns::delete(&name);
+        names::delete(&name);
     }
     forget_links();
     if netns::path().exists() {
-        netns::delete(netns::NAME);
+        names::delete(netns::NAME);
     }
     for socket in sockets {
         let _ = fs::remove_file(socket);

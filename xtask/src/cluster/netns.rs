@@ -1,15 +1,14 @@
 //! The network namespace `coppice`, in which the whole cluster runs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::netns as names;
 use crate::process::{self, capture};
 
 /// Its name, as `ip netns` knows it.
@@ -20,13 +19,13 @@ pub(crate) const NODE_IP: &str = "198.18.0.1";
 
 /// Where it is while it exists.
 pub(super) fn path() -> PathBuf {
-    Path::new("/run/netns").join(NAME)
+    names::path(NAME)
 }
 
 /// Makes the namespace with the node's address in it. The address is on a bridge, since not every kernel has dummy
 /// links; kubelet and API server want a default route.
 pub(super) fn create() -> Result<()> {
-    capture(process::command("ip").args(["netns", "add", NAME]))?;
+    names::add(NAME)?;
     let address = format!("{NODE_IP}/16");
     for arguments in [
         vec!["link", "set", "lo", "up"],
@@ -44,11 +43,6 @@ pub(super) fn create() -> Result<()> {
         Ok(())
     })
     .context("failed to turn on forwarding in the network namespace")
-}
-
-/// Removes the namespace; it vanishes with the last process in it.
-pub(super) fn delete(name: &str) {
-    let _ = capture(process::command("ip").args(["netns", "del", name]));
 }
 
 /// A command that runs in the namespace. `ip netns exec` would also remount `/sys` and hide the cgroups.
@@ -77,12 +71,10 @@ pub(super) fn processes() -> Vec<i32> {
 pub(super) fn within<T: Send + 'static>(
     function: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let joined = thread::spawn(move || {
-        let namespace = File::open(path())?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        function()
+    thread::spawn(move || {
+        names::enter(NAME)?;
+        anyhow::Ok(function()?)
     })
     .join()
-    .map_err(|_| anyhow!("a thread in the network namespace failed"))?;
-    Ok(joined?)
+    .map_err(|_| anyhow!("a thread in the network namespace failed"))?
 }
